@@ -1,0 +1,5 @@
+"""The close component."""
+
+from components.close.component import close
+
+__all__ = ["close"]

@@ -1,0 +1,46 @@
+"""What a task asks of a cluster: processors, memory, accelerator, retries, volumes, environment. No effect on a local run."""
+
+from __future__ import annotations
+
+from kfp import dsl, kubernetes
+
+# Component -> (cpu, memory, runs on the accelerator when there is one)
+NEEDS: dict[str, tuple[str, str, bool]] = {
+    "resolve": ("500m", "1Gi", False),
+    "preprocess": ("2", "4Gi", False),
+    "inversion": ("2", "12Gi", True),
+    "tuning": ("2", "12Gi", True),
+    "generation": ("2", "12Gi", True),
+    "postprocessing": ("2", "6Gi", False),
+    "evaluation": ("2", "6Gi", False),
+    "promotion": ("500m", "2Gi", False),
+    "close": ("500m", "1Gi", False),
+}
+CHECKPOINTS = "/checkpoints"
+VOLUME = "magicapture-checkpoints"  # manifests/base/checkpoints.yaml
+SETTINGS = "magicapture-settings"  # manifests/base/settings.yaml
+SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
+RETRIES = 2
+
+
+def place(task: dsl.PipelineTask, accelerator: str | None, display: str, *, cached: bool = True) -> dsl.PipelineTask:
+    """Give a task its display name, resources, retries, volumes and environment; returns it.
+
+    ``accelerator`` is a Kubernetes resource name such as "nvidia.com/gpu", "" for none, and None for a local run, where
+    a failure is shown at once instead of being tried again.
+    """
+    task.set_caching_options(cached).set_env_variable("PYTHONUNBUFFERED", "1")
+    if accelerator is None:
+        return task
+    cpu, memory, accelerated = NEEDS[task.name.split("-")[0]]
+    task.set_display_name(display).set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+    if task.name != "close":  # an exit task takes no retry policy of its own
+        task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2)
+    kubernetes.use_config_map_as_env(task, SETTINGS, {name: name for name in SETTING_NAMES})
+    kubernetes.mount_pvc(task, VOLUME, CHECKPOINTS)
+    if accelerated:
+        # torch's data loading and NCCL want more shared memory than a container's 64 MiB
+        kubernetes.empty_dir_mount(task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="2Gi")
+        if accelerator:
+            task.set_accelerator_type(accelerator).set_accelerator_limit(1)
+    return task

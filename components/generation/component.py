@@ -1,0 +1,24 @@
+"""Prompts x seeds to pictures."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("generation"), install_kfp_package=False)
+def generation(adapter: dsl.Input[dsl.Model], config: str, code: str, images: dsl.Output[dsl.Dataset]):
+    """Sample portraits from the adapter, and the untuned base model beside them.
+
+    Args:
+        adapter: The adapter/1 artifact.
+        config: The knobs of this stage, as JSON; they name prompts and seeds.
+        code: Hash of source code and pack, so that the cache sees a change.
+        images: The images/1 artifact.
+    """
+    import json
+
+    from magicapture import stages
+    from magicapture.config import load_config
+
+    images.metadata["seed"] = adapter.metadata["seed"]
+    stages.generate(adapter.path, images.path, load_config(json.loads(config)))

@@ -1,0 +1,145 @@
+"""Running the pipeline on this machine: kfp.local, its cache, and the results where a person looks for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from kfp import local
+from kfp.dsl.base_component import BaseComponent
+
+from magicapture.artifacts import read_manifest, writing
+from magicapture.config import Config
+from magicapture.registry.runs import read_config, read_seeds
+from magicapture.registry.tracking import tracking_uri
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def run_here(
+    build: Callable[[None, int], BaseComponent],
+    photos: str,
+    looks: str,
+    preset: str,
+    overrides: Sequence[str],
+    seeds: Sequence[str],
+    out: Path,
+) -> Path:
+    """Run the pipeline that ``build(None, parallelism)`` makes and publish the best seed's results under ``out``.
+
+    Beside ``out`` lie ``stages`` (every artifact), ``cache`` and ``checkpoints``: they make a second run short, and a
+    killed one go on where it was. Returns ``out``. Raises ConfigError before anything starts, RuntimeError when a stage
+    fails (its own error is printed above).
+    """
+    began = time.monotonic()
+    config = read_config(preset, overrides)
+    numbers = read_seeds(seeds)
+    out = out.resolve()
+    stages = out.parent / "stages" / time.strftime("%Y%m%d-%H%M%S")
+    # The stages run as processes of their own: they need the checkout on their path and one agreed tracking store.
+    os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(stages), enable_caching=True, cache_root=str(out.parent / "cache"))
+    with warnings.catch_warnings(), Quiet(sys.stdout):
+        warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name": subprocesses use no image
+        build(None, parallel_seeds(config))(
+            photos=str(Path(photos).resolve()),
+            looks=str(Path(looks).resolve()),
+            config=config.to_yaml(),
+            seeds=[str(seed) for seed in numbers],
+            checkpoints=str(out.parent / "checkpoints"),
+        )
+    found = sorted(stages.glob("*/promotion/promotion"))
+    publish(found[-1], out)
+    print(_summary(out, time.monotonic() - began))
+    return out
+
+
+def parallel_seeds(config: Config) -> int:
+    """How many seeds train side by side: as many as there are cores for their threads (kfp.local stops at 2)."""
+    return max(1, min(2, (os.cpu_count() or 1) // max(1, config.training.threads)))
+
+
+def publish(promotion: Path, out: Path) -> None:
+    """Write ``out`` as a results/1 artifact: report.html, portraits/NN-....png in rank order, the promotion's verdict."""
+    content = read_manifest(promotion, "promotion")["content"]
+    best = content["candidates"][content["best"]]
+    evaluation = Path(best["folders"]["evaluation"])
+    items = [item for item in json.loads((evaluation / "scores.json").read_text())["items"] if item["kind"] == "portrait"]
+    with writing(out, "results/1", lineage=content["lineage"]) as draft:
+        shutil.copyfile(evaluation / "report.html", draft.path / "report.html")
+        (draft.path / "portraits").mkdir()
+        for place, item in enumerate(sorted(items, key=lambda item: item["rank"]), 1):
+            shutil.copyfile(evaluation / item["file"], draft.path / "portraits" / f"{place:02d}.png")
+        draft.content = {name: content[name] for name in ("model", "version", "champion", "reason", "previous", "run")}
+        draft.content |= {"promotion": str(promotion), "seed": best["seed"], "portraits": len(items), "folders": best["folders"]}
+
+
+def _summary(out: Path, seconds: float) -> str:
+    content = read_manifest(out, "results")["content"]
+    version = f"{content['model']} version {content['version']}" if content["version"] else f"{content['model']}: not registered"
+    crown = "champion" if content["champion"] else "not champion"
+    return "\n".join(
+        [
+            "",
+            f"report      {out / 'report.html'}",
+            f"portraits   {out / 'portraits'} ({content['portraits']}, best first; seed {content['seed']})",
+            f"model       {version}, {crown}: {content['reason']}",
+            f"tracking    {tracking_uri()}",
+            *([] if content["version"] else [f"send later  magicapture track {content['promotion']}"]),
+            f"took        {seconds:.0f} s",
+        ]
+    )
+
+
+class Quiet:
+    """A standard output that leaves out what kfp says about itself: its executor's log lines, echoed inputs and outputs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.threads = threading.local()  # seeds run in threads, and each prints its stage's lines
+
+    def __enter__(self) -> Quiet:
+        sys.stdout = self  # type: ignore[assignment]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout = self.stream
+
+    def write(self, text: str) -> int:
+        """Pass whole lines on, except kfp's echoes."""
+        mine = self.threads.__dict__
+        lines = (mine.get("rest", "") + text).split("\n")
+        mine["rest"] = lines.pop()
+        for line in lines:
+            bare = line.strip()
+            if mine.get("outputs"):
+                mine["outputs"] = line.startswith("    ")
+            if mine.get("outputs"):
+                continue
+            if mine.get("depth") is not None:  # within the echoed inputs; braces tell their end, indentation does not
+                mine["depth"] += bare.count("{") - bare.count("}")
+                mine["depth"] = mine["depth"] or None
+            elif bare.startswith("[KFP Executor"):
+                mine["depth"] = 0 if bare.endswith("Got executor_input:") else None
+            elif bare.endswith(" outputs:"):
+                mine["outputs"] = True
+            elif bare and not bare.endswith("Streamed logs:"):
+                self.stream.write(line + "\n")
+        self.stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Write through."""
+        self.stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)

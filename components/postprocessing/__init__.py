@@ -1,0 +1,5 @@
+"""The postprocessing component."""
+
+from components.postprocessing.component import postprocessing
+
+__all__ = ["postprocessing"]

@@ -1,0 +1,5 @@
+"""The preprocess component."""
+
+from components.preprocess.component import preprocess
+
+__all__ = ["preprocess"]

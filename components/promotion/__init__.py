@@ -1,0 +1,5 @@
+"""The promotion component."""
+
+from components.promotion.component import promotion
+
+__all__ = ["promotion"]

@@ -1,0 +1,5 @@
+"""The tuning component."""
+
+from components.tuning.component import tuning
+
+__all__ = ["tuning"]

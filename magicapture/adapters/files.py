@@ -1,0 +1,158 @@
+"""Adapters on disk, in the formats of stock diffusers; hashes of their tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+from magicapture.adapters import lora
+from magicapture.artifacts import write_bytes
+from magicapture.backbones import Backbone
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+TOKENS_FILE = "tokens.safetensors"
+_METADATA = "lora_adapter_metadata"  # the header diffusers reads rank and alpha from; without it alpha is taken to be the rank
+_CONFIG = ("r", "lora_alpha", "target_modules", "bias", "use_rslora", "use_dora")
+
+
+class AdapterError(ValueError):
+    """Adapter files that cannot be used: names the file, what is wrong, what to do."""
+
+
+class Stored(NamedTuple):
+    """An adapter as it lies on disk."""
+
+    #: LoRA weights ("unet.<layer>.lora_A.weight", ...) and token vectors ("[V1]"), as ``tensors`` names them.
+    tensors: dict[str, Tensor]
+    rank: int
+    alpha: float
+
+
+def tensor_hash(mapping: Mapping[str, Tensor]) -> str:
+    """Hex sha256 over sorted names, dtypes, shapes and bytes: equal tensors, equal hash, whatever the file around them."""
+    digest = hashlib.sha256()
+    for name in sorted(mapping):
+        tensor = mapping[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def tensors(backbone: Backbone) -> dict[str, Tensor]:
+    """Everything learnt, named as on disk: LoRA weights and, by their own names, token vectors. Fresh fp32 copies on the CPU."""
+    found = dict(_weights(backbone))
+    found.update(backbone.tokens.vectors.items())
+    return {name: parameter.detach().cpu().clone() for name, parameter in found.items()}
+
+
+def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
+    """Copy what ``tensors`` gave into the attached adapter (in place, same parameters) and its tokens.
+
+    Raises AdapterError unless the weights' names and shapes are exactly those of the backbone's adapter.
+    """
+    targets = dict(_weights(backbone))
+    weights = {name: tensor for name, tensor in mapping.items() if name.startswith(("unet.", "text_encoder."))}
+    strange = sorted(set(weights) ^ set(targets)) or [name for name, target in targets.items() if target.shape != weights[name].shape]
+    if strange:
+        raise AdapterError(
+            f"adapter does not fit this model: {len(strange)} tensors differ, the first is {strange[0]}; "
+            "was it trained on another model or with another rank?"
+        )
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(weights[name])
+    for token in mapping.keys() - weights.keys():
+        backbone.tokens.add(token, mapping[token])
+
+
+def save(folder: str | Path, backbone: Backbone) -> None:
+    """Write the attached adapter (at scale 1) and the tokens: two files, each atomically, loadable by stock diffusers."""
+    folder = Path(folder)
+    if not lora.attached(backbone):
+        raise AdapterError("the backbone carries no adapter; call adapters.attach first")
+    metadata = {}
+    for prefix, network in _networks(backbone):
+        config = network.peft_config[lora.NAME].to_dict()
+        config["target_modules"] = sorted(config["target_modules"])
+        metadata.update({f"{prefix}.{name}": config[name] for name in _CONFIG})
+    everything = tensors(backbone)
+    weights = {name: everything[name].contiguous() for name, _ in _weights(backbone)}
+    header = {"format": "pt", _METADATA: json.dumps(metadata, indent=2, sort_keys=True)}
+    write_bytes(folder / LORA_FILE, serialise(weights, header))
+    save_tokens(folder / TOKENS_FILE, {name: everything[name] for name in backbone.tokens.vectors})
+
+
+def read(folder: str | Path) -> Stored:
+    """Read an adapter folder without a backbone; raises AdapterError for missing or damaged files."""
+    file = Path(folder) / LORA_FILE
+    weights = _read_tensors(file)
+    with safe_open(file, "pt") as opened:
+        metadata: dict[str, Any] = json.loads((opened.metadata() or {}).get(_METADATA, "{}"))
+    if "unet.r" not in metadata:
+        raise AdapterError(f"{file} does not say its rank and alpha; expected an adapter that MagiCapture wrote")
+    return Stored({**weights, **load_tokens(Path(folder) / TOKENS_FILE)}, int(metadata["unet.r"]), float(metadata["unet.lora_alpha"]))
+
+
+def load(folder: str | Path, backbone: Backbone, unet_scale: float = 1.0, text_scale: float = 1.0) -> Stored:
+    """Put an adapter folder's LoRA and tokens on a backbone for inference (frozen), in place of any it carries.
+
+    The scales weigh UNet and text encoder apart (``lora.set_scales``). Raises AdapterError.
+    """
+    stored = read(folder)
+    if lora.attached(backbone):
+        lora.detach(backbone)
+    groups = lora.attach(backbone, stored.rank, stored.alpha, dropout=0.0, seed=0)
+    try:
+        restore(backbone, stored.tensors)
+    except ValueError as error:
+        lora.detach(backbone)
+        raise AdapterError(f"{folder}: {error}") from None
+    for parameter in [*groups.unet, *groups.text, *backbone.tokens.vectors.values()]:
+        parameter.requires_grad_(False)
+    lora.set_scales(backbone, unet_scale, text_scale)
+    return stored
+
+
+def save_tokens(file: str | Path, vectors: Mapping[str, Tensor]) -> None:
+    """Write token vectors {"[V1]": (D,)} as fp32 safetensors, atomically."""
+    write_bytes(Path(file), serialise({name: vector.detach().cpu().float().contiguous() for name, vector in sorted(vectors.items())}))
+
+
+def load_tokens(file: str | Path) -> dict[str, Tensor]:
+    """Token vectors of a tokens.safetensors; raises AdapterError for a missing or damaged file."""
+    return _read_tensors(Path(file))
+
+
+def _networks(backbone: Backbone) -> tuple[tuple[str, nn.Module], ...]:
+    return (("unet", backbone.unet), ("text_encoder", backbone.text_encoder))
+
+
+def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
+    """LoRA parameters by their names on disk, sorted.
+
+    transformers 5 dropped CLIP's ``text_model.`` level; files keep it, since older diffusers and ComfyUI look for it (newer
+    ones strip it). UNet names stay peft's: diffusers' own conversion leaves GEGLU keys out, and its loader then guesses.
+    """
+    for prefix, network in _networks(backbone):
+        inner = "text_model." if prefix == "text_encoder" and not hasattr(network, "text_model") else ""
+        for name, parameter in sorted(network.named_parameters()):
+            if ".lora_" in name:
+                yield f"{prefix}.{inner}{name.replace(f'.{lora.NAME}.', '.')}", parameter
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise AdapterError(f"{file} is missing; expected the folder of a tuned adapter ({LORA_FILE}, {TOKENS_FILE})")
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise AdapterError(f"{file} is damaged ({error}); tune again, or restore the file") from None

@@ -1,0 +1,108 @@
+"""LoRA by peft on a backbone's UNet and text encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from diffusers.utils.peft_utils import recurse_remove_peft_layers
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from magicapture.backbones import Backbone
+
+NAME = "default"
+#: Attention and GEGLU projections of the UNet; attention of the text encoder (original code).
+UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj")
+TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+class Groups(NamedTuple):
+    """Trainable parameters, fp32, in a fixed order."""
+
+    unet: list[nn.Parameter]
+    text: list[nn.Parameter]
+
+
+def attach(backbone: Backbone, rank: int, alpha: float | None, dropout: float, seed: int) -> Groups:
+    """Put fresh LoRA layers on the backbone and return their parameters.
+
+    ``alpha`` None: equal to the rank, so scale 1. The new layers change nothing at first (B = 0); A is drawn from a
+    generator of its own in a fixed order (peft's distribution), so that equal seeds give equal adapters on any device.
+    Parameters are fp32 whatever the precision of the backbone. Token vectors stay as trainable as they were. The networks
+    are in evaluation mode afterwards: call ``backbone.unet.train()`` where dropout is to act.
+    Raises ValueError if the backbone already carries an adapter.
+    """
+    if attached(backbone):
+        raise ValueError("the backbone already carries an adapter; call adapters.detach(backbone) first")
+    trainable = {token: vector.requires_grad for token, vector in backbone.tokens.vectors.items()}
+    generator = torch.Generator("cpu").manual_seed(seed)
+    groups = []
+    for network, targets in ((backbone.unet, UNET_TARGETS), (backbone.text_encoder, TEXT_TARGETS)):
+        config = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, lora_dropout=dropout, target_modules=list(targets))
+        with torch.random.fork_rng():  # peft draws weights of its own from the global generator; they are replaced below
+            network.add_adapter(config, NAME)
+        parameters = []
+        for name, parameter in sorted(network.named_parameters()):
+            if ".lora_" not in name:
+                continue
+            parameter.data = parameter.data.float()
+            if ".lora_A." in name:
+                bound = 1 / math.sqrt(parameter.shape[1])
+                parameter.data.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
+            else:
+                nn.init.zeros_(parameter)
+            parameter.requires_grad_(True)
+            parameters.append(parameter)
+        groups.append(parameters)
+        network.eval()
+    # peft freezes whatever is not LoRA, the token vectors inside the text encoder too.
+    for token, vector in backbone.tokens.vectors.items():
+        vector.requires_grad_(trainable[token])
+    return Groups(*groups)
+
+
+def layers(network: nn.Module) -> list[LoraLayer]:
+    """The LoRA layers of a network."""
+    return [module for module in network.modules() if isinstance(module, LoraLayer)]
+
+
+def attached(backbone: Backbone) -> bool:
+    """Whether the backbone carries an adapter."""
+    return bool(layers(backbone.unet) or layers(backbone.text_encoder))
+
+
+def detach(backbone: Backbone) -> None:
+    """Take the LoRA layers off again; the frozen networks are bit for bit what they were."""
+    for network in (backbone.unet, backbone.text_encoder):
+        recurse_remove_peft_layers(network)
+        if hasattr(network, "peft_config"):
+            del network.peft_config
+        network._hf_peft_config_loaded = False
+
+
+def set_scales(backbone: Backbone, unet: float = 1.0, text: float = 1.0) -> None:
+    """Weigh the adapter at inference: 0 = the base model, 1 = as trained (paper: 0.60 for the UNet, 0.90 for the text)."""
+    for network, scale in ((backbone.unet, unet), (backbone.text_encoder, text)):
+        for layer in layers(network):
+            layer.set_scale(NAME, scale)
+
+
+@contextmanager
+def disabled(backbone: Backbone) -> Iterator[None]:
+    """The untuned base model inside: LoRA layers are skipped (token vectors act only in prompts that name them)."""
+    found = [layer for network in (backbone.unet, backbone.text_encoder) for layer in layers(network) if not layer.disable_adapters]
+    wanted = {parameter: parameter.requires_grad for layer in found for parameter in layer.parameters()}
+    for layer in found:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer.enable_adapters(True)
+        for parameter, requires_grad in wanted.items():  # peft switches gradients together with the layers
+            parameter.requires_grad_(requires_grad)

@@ -1,0 +1,139 @@
+"""Artifacts: folders with a ``manifest.json``, written aside and renamed, so that a reader never sees half of one.
+
+``manifest.json``: ``schema`` (kind and version, "prepared/1"), ``files`` (relative path -> sha256), ``lineage`` (key that
+names data + config + code), ``config`` (the knobs used), ``made`` (unique id and time of this
+very making), ``content`` (whatever the kind adds).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+class ArtifactError(ValueError):
+    """An artifact that is missing, damaged or of another kind: names folder, what was expected and what to do."""
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: aside, fsync, rename."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: aside, fsync, rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON atomically, keys in insertion order, two spaces deep."""
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+@contextmanager
+def writing(out: str | Path, schema: str, *, lineage: str = "", config: Mapping[str, Any] | None = None) -> Iterator[Draft]:
+    """Fill ``draft.path`` (a folder beside ``out``); on leaving, the manifest is written and the folder renamed to ``out``.
+
+    An ``out`` that exists is replaced, and only once the new folder is complete. On an exception nothing is left behind.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    os.chmod(folder, 0o755)
+    draft = Draft(folder)
+    try:
+        yield draft
+        files = {str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+        manifest = {
+            "schema": schema,
+            "lineage": lineage,
+            "files": files,
+            "config": dict(config or {}),
+            "made": {"id": uuid.uuid4().hex, "time": time.time()},
+            "content": draft.content,
+        }
+        write_json(folder / MANIFEST, manifest)
+        if out.exists():
+            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+            os.rename(out, old / "old")
+            os.rename(folder, out)
+            shutil.rmtree(old)
+        else:
+            os.rename(folder, out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+class Draft:
+    """An artifact being written: ``path`` is its folder, ``content`` goes into the manifest."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {}
+
+
+def read_manifest(folder: str | Path, kind: str, *, verify: bool = False) -> dict[str, Any]:
+    """The manifest of an artifact of ``kind`` (the part of ``schema`` before the slash).
+
+    ``verify`` also checks every file's hash. Raises ArtifactError.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder}: no {MANIFEST}; expected a {kind!r} artifact (run the stage that writes it)")
+    manifest = json.loads(path.read_text())
+    found = str(manifest.get("schema", ""))
+    if found.partition("/")[0] != kind:
+        raise ArtifactError(f"{folder}: holds {found!r}, expected {kind!r}; were two stages' folders mixed up?")
+    if verify:
+        for name, digest in manifest["files"].items():
+            file = Path(folder) / name
+            if not file.is_file():
+                raise ArtifactError(f"{folder}: {name} is named in {MANIFEST} but missing; write the artifact again")
+            if sha256_file(file) != digest:
+                raise ArtifactError(f"{folder}: {name} differs from its recorded sha256; write the artifact again")
+    return manifest
+
+
+def content_hash(folder: str | Path) -> str:
+    """16 hex digits over names and contents of all files below a folder (its manifest left out)."""
+    folder = Path(folder)
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + sha256_file(path).encode())
+    return digest.hexdigest()[:16]
+
+
+def lineage_key(*parts: str) -> str:
+    """16 hex digits that name a combination of data, configuration and code."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

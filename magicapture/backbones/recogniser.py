@@ -1,0 +1,158 @@
+"""Face recognition networks in torch: three architectures of their own, and the pack's recogniser as a differentiable module.
+
+All take aligned crops (B, 3, 112, 112) RGB in [-1, 1] and return embeddings (B, D), not normalised. The first layer averages
+2x2 px: what they judge is 64 px large when it is made, so that nothing is lost and three quarters of the arithmetic is saved.
+"""
+
+from __future__ import annotations
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from magicapture.packs import Pack, PackError
+
+DIMENSIONS = 128
+INPUT = 112
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm and (unless ``act`` is false) a leaky ReLU; ``fold`` merges the norm into the weights."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: bool = True, norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=not norm)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+        self.act: nn.Module = nn.LeakyReLU(0.1) if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x)))
+
+    def fold(self) -> None:
+        """Merge the norm's running statistics into the convolution (evaluation only from then on)."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv.eval(), self.norm.eval()), nn.Identity()
+
+
+class Head(nn.Module):
+    """Flattened map -> embedding; places matter for identity, so nothing is pooled away. ``fold`` as in ConvNorm."""
+
+    def __init__(self, inputs: int, norm: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, DIMENSIONS, bias=not norm)
+        self.norm: nn.Module = nn.BatchNorm1d(DIMENSIONS, affine=False) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.linear(x.flatten(1)))
+
+    def fold(self) -> None:
+        """Merge the norm into the linear layer."""
+        if isinstance(self.norm, nn.BatchNorm1d):
+            scale = torch.rsqrt(self.norm.running_var + self.norm.eps)  # type: ignore[operator]
+            folded = nn.Linear(self.linear.in_features, DIMENSIONS)
+            folded.weight.data = self.linear.weight.data * scale[:, None]
+            folded.bias.data = -self.norm.running_mean * scale  # type: ignore[operator]
+            self.linear, self.norm = folded, nn.Identity()
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions beside the identity."""
+
+    def __init__(self, width: int, norm: bool) -> None:
+        super().__init__()
+        self.first, self.second = ConvNorm(width, width, norm=norm), ConvNorm(width, width, act=False, norm=norm)
+        self.act = nn.LeakyReLU(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(x + self.second(self.first(x)))
+
+
+class _Dense(nn.Module):
+    """``layers`` 3x3 convolutions, each seeing everything before it and adding ``growth`` channels."""
+
+    def __init__(self, width: int, growth: int, layers: int, norm: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(ConvNorm(width + i * growth, growth, norm=norm) for i in range(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+def _residual(norm: bool) -> nn.Sequential:
+    return nn.Sequential(
+        ConvNorm(3, 32, 3, 2, norm=norm), _Residual(32, norm),
+        ConvNorm(32, 64, 3, 2, norm=norm), _Residual(64, norm), _Residual(64, norm),
+        ConvNorm(64, 128, 3, 2, norm=norm), _Residual(128, norm), _Residual(128, norm),
+        ConvNorm(128, 48, 1, norm=norm), Head(48 * 49, norm),
+    )  # fmt: skip
+
+
+def _dense(norm: bool) -> nn.Sequential:
+    return nn.Sequential(
+        ConvNorm(3, 32, 5, 2, norm=norm), _Dense(32, 16, 2, norm),
+        ConvNorm(64, 64, 3, 2, norm=norm), _Dense(64, 32, 4, norm),
+        ConvNorm(192, 96, 3, 2, norm=norm), _Dense(96, 48, 4, norm),
+        ConvNorm(288, 48, 1, norm=norm), Head(48 * 49, norm),
+    )  # fmt: skip
+
+
+def _plain(norm: bool) -> nn.Sequential:
+    return nn.Sequential(
+        ConvNorm(3, 24, 3, norm=norm), nn.MaxPool2d(2),
+        ConvNorm(24, 48, 3, norm=norm), nn.MaxPool2d(2),
+        ConvNorm(48, 80, 3, norm=norm), ConvNorm(80, 80, 3, norm=norm), nn.MaxPool2d(2),
+        ConvNorm(80, 128, 3, norm=norm), ConvNorm(128, 128, 3, norm=norm),
+        ConvNorm(128, 48, 1, norm=norm), Head(48 * 49, norm),
+    )  # fmt: skip
+
+
+_BODIES = {"residual": _residual, "dense": _dense, "plain": _plain}
+
+
+class FaceNet(nn.Module):
+    """A recogniser of architecture "residual", "dense" or "plain".
+
+    ``norm`` false builds the folded form, whose weights a pack holds.
+    """
+
+    def __init__(self, architecture: str, norm: bool = True) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.pool = nn.AvgPool2d(2)
+        self.body = _BODIES[architecture](norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, 112, 112) in [-1, 1] -> (B, 128)."""
+        return self.body(self.pool(x))
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """Merge every batch norm below ``model`` into the layer before it, in place; returns ``model`` in evaluation mode."""
+    for module in model.eval().modules():
+        if isinstance(module, ConvNorm | Head):
+            module.fold()
+    return model
+
+
+def load_recogniser(pack: Pack) -> nn.Module:
+    """The pack's ``recogniser_torch``: frozen, differentiable in its input, fp32 from the same fp16 weights as the ONNX file.
+
+    Raises PackError when file and architecture (the role's ``settings.architecture``) do not fit.
+    """
+    role = pack.role("recogniser_torch")
+    architecture = role.settings.get("architecture")
+    if architecture not in _BODIES:
+        raise PackError(f"pack {pack.name!r}: recogniser_torch has settings.architecture {architecture!r}; known: {', '.join(_BODIES)}")
+    model = FaceNet(architecture, norm=False)
+    try:
+        model.load_state_dict({name: value.float() for name, value in load_file(pack.path("recogniser_torch")).items()})
+    except Exception as error:
+        raise PackError(
+            f"pack {pack.name!r}: {role.path} does not hold a {architecture!r} recogniser ({error}); restore the pack"
+        ) from error
+    return model.eval().requires_grad_(False)

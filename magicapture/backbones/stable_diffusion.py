@@ -1,0 +1,96 @@
+"""Stable Diffusion 1.x: one CLIP text encoder, whose last hidden state after the final layer norm conditions the UNet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging
+
+from magicapture.backbones.backbone import Backbone
+from magicapture.backbones.region import Region
+from magicapture.backbones.tokens import TokenEmbedding
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws one for every model it loads, also for one that takes a few milliseconds."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+class StableDiffusion(Backbone):
+    """Loads a folder in diffusers layout (unet, vae, text_encoder, tokenizer, scheduler); safetensors only, never the network."""
+
+    def __init__(self, folder: Path, resolution: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype, self.resolution = device, dtype, resolution
+        # Weights may lie in fp16 on disk; they are cast to the asked dtype (fp32 on the CPU) while loading.
+        local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+        self.unet = self._freeze(UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **local))
+        self.vae = self._freeze(AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **local))
+        with _no_progress_bar():
+            self.text_encoder = self._freeze(CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **local))
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        self.schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        self.tokens = TokenEmbedding(self.text_encoder.get_input_embeddings(), self.tokenizer)
+        self.text_encoder.set_input_embeddings(self.tokens)
+        self.region = Region()
+
+    def _freeze(self, network: nn.Module) -> nn.Module:
+        return network.to(self.device).eval().requires_grad_(False)
+
+    @property
+    def scale(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def latent_channels(self) -> int:
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def text_length(self) -> int:
+        return min(int(self.tokenizer.model_max_length), int(self.text_encoder.config.max_position_embeddings))
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        config = self.vae.config
+        found = self.vae.encode(images.to(self.device, self.dtype)).latent_dist
+        return (found.mean.float() - (config.shift_factor or 0.0)) * config.scaling_factor, found.std.float() * config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        latents = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
+        return self.vae.decode(latents.to(self.dtype)).sample.float()
+
+    def token_ids(self, prompts: Sequence[str]) -> Tensor:
+        batch = self.tokenizer(list(prompts), padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt")
+        return batch.input_ids.to(self.device)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        # No attention mask: Stable Diffusion was trained with the causal mask alone, padding included.
+        return self.text_encoder(self.token_ids(prompts)).last_hidden_state.float()
+
+    def cut_off(self, prompt: str) -> str:
+        ids = self.tokenizer(prompt, add_special_tokens=False).input_ids
+        return self.tokenizer.decode(ids[self.text_length - 2 :]).strip()
+
+    def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return self.unet(latents.to(self.dtype), timesteps, encoder_hidden_states=text.to(self.dtype), return_dict=False)[0].float()
+
+    def gradient_checkpointing(self, enabled: bool = True) -> None:
+        for network in (self.unet, self.vae):
+            if enabled:
+                network.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False))
+            else:
+                network.disable_gradient_checkpointing()

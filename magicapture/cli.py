@@ -1,0 +1,191 @@
+"""The command line: ``magicapture train | generate | evaluate | packs | doctor | track``.
+
+Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from magicapture.config import Config
+
+app = typer.Typer(
+    name="magicapture",
+    help="Personalised portraits: photos of a person and images of a look in; ranked, measured portraits and a registered model out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+packs = typer.Typer(help="The packs of weights: what there is, and whether it is unaltered.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(packs, name="packs")
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="Preset name or YAML file; default: what the artifact was made with.")]
+
+
+@app.command()
+def train(
+    photos: Annotated[Path, typer.Argument(help="Folder of photos of one person.")],
+    looks: Annotated[Path, typer.Argument(help="Folder of images of one look.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for every artifact of this run.")],
+    preset: Annotated[str, typer.Option("--preset", help="Preset name or YAML file.")] = "mini",
+    knobs: Set = None,
+    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Training seed; repeatable, the judge picks the best.")] = None,
+    register: Annotated[bool, typer.Option("--register", help="Register the best as a model version (MLflow).")] = False,
+) -> None:
+    """From photos to evaluated portraits on this machine. Killed and started again, training goes on where it was."""
+    from magicapture import stages
+    from magicapture.config import load_config
+
+    config = load_config(preset, knobs or ())
+    prepared = stages.preprocess(photos, looks, out / "prepared", config)
+    candidates: list[dict[str, Path]] = []
+    for number in dict.fromkeys(seed or [0]):
+        folder = out / f"seed-{number}"
+        checkpoints = folder / "checkpoints"
+        tokens = stages.invert(prepared, folder / "tokens", config, number, checkpoints / "inversion")
+        adapter = stages.tune(prepared, tokens, folder / "adapter", config, number, checkpoints / "tuning")
+        images = stages.generate(adapter, folder / "images", config)
+        portraits = stages.postprocess(images, folder / "portraits", config)
+        evaluation = stages.evaluate(portraits, prepared, folder / "evaluation", config)
+        made = {"tokens": tokens, "adapter": adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
+        candidates.append({"prepared": prepared, **made})
+        typer.echo(f"seed {number}: selection {_selection(evaluation):.4f}, report {evaluation / 'report.html'}")
+    best = max(candidates, key=lambda candidate: _selection(candidate["evaluation"]))
+    typer.echo(f"best: {best['adapter']}")
+    if register:
+        _tell(stages.promote(candidates, out / "promotion", config))
+
+
+@app.command()
+def generate(
+    adapter: Annotated[Path, typer.Argument(help="An adapter folder that `train` wrote (seed-N/adapter).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for images/ and portraits/.")],
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="[V1]: the person, [V2]: the look; repeatable.")] = None,
+    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="One picture per prompt and seed; repeatable.")] = None,
+    preset: Preset = None,
+    knobs: Set = None,
+) -> None:
+    """Portraits from a trained adapter, upscaled and restored."""
+    from magicapture import stages
+
+    config = _config(adapter, "adapter", preset, knobs)
+    images = stages.generate(adapter, out / "images", config, prompt, seed)
+    typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}")
+
+
+@app.command()
+def evaluate(
+    images: Annotated[Path, typer.Argument(help="A portraits folder (or images folder) that `train` or `generate` wrote.")],
+    prepared: Annotated[Path, typer.Argument(help="The prepared folder of the person.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for scores.json and report.html.")],
+    preset: Preset = None,
+    knobs: Set = None,
+) -> None:
+    """Score and rank portraits against the person's photos, with a report."""
+    from magicapture import stages
+    from magicapture.artifacts import MANIFEST
+
+    kind = "images" if (images / MANIFEST).is_file() and _schema(images) == "images" else "portraits"
+    evaluation = stages.evaluate(images, prepared, out, _config(images, kind, preset, knobs))
+    typer.echo(f"selection {_selection(evaluation):.4f}, report {evaluation / 'report.html'}")
+
+
+@app.command()
+def track(folder: Annotated[Path, typer.Argument(help="The promotion folder of a run whose tracking server was down.")]) -> None:
+    """Send what a run kept while the tracking server was down."""
+    from magicapture import registry
+
+    typer.echo(registry.track(folder))
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, which packs, which device, what is missing and what to do about it."""
+    from magicapture.doctor import examine
+
+    findings = examine()
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else '-   '} {finding.what:<{width}}  {finding.found}")
+        if finding.remedy:
+            typer.echo(f"     {'':<{width}}  -> {finding.remedy}")
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@packs.command("list")
+def packs_list() -> None:
+    """The embedded packs: roles, licences, and whether commercial use is allowed."""
+    from magicapture.packs import load_pack, pack_names
+
+    for name in pack_names():
+        pack = load_pack(name)
+        typer.echo(f"{pack.name} {pack.version} ({pack.resolution} px): {pack.description}")
+        for role, entry in sorted(pack.roles.items()):
+            use = "commercial use" if entry.commercial else "NOT for commercial use"
+            typer.echo(f"  {role:<17} {entry.path:<26} {entry.licence}, {use}")
+
+
+@packs.command("verify")
+def packs_verify(names: Annotated[list[str] | None, typer.Argument(help="Pack names or folders; default: all.")] = None) -> None:
+    """Check every weight file's sha256; exit status 1 if one is missing or altered."""
+    from magicapture.packs import load_pack, pack_names
+
+    bad = 0
+    for name in names or pack_names():
+        for role, state in load_pack(name).verify().items():
+            bad += state != "ok"
+            typer.echo(f"{name}  {role:<17} {state}")
+    if bad:
+        typer.echo(f"{bad} of the roles cannot be used: restore their files (`git checkout -- magicapture/packs`)", err=True)
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: errors a person can act on are one line on stderr and exit status 2; others keep their traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("magicapture").setLevel(logging.INFO)
+    try:
+        app()
+    except Exception as error:
+        if not type(error).__module__.startswith("magicapture."):
+            raise
+        typer.echo(f"magicapture: {error}", err=True)
+        sys.exit(2)
+
+
+def _config(folder: Path, kind: str, preset: str | None, knobs: list[str] | None) -> Config:
+    """The preset's knobs, or those an artifact was made with; overrides on top."""
+    from magicapture.artifacts import read_manifest
+    from magicapture.config import load_config
+
+    made_with: dict[str, Any] = read_manifest(folder, kind)["config"]
+    return load_config(preset or made_with, knobs or ())
+
+
+def _schema(folder: Path) -> str:
+    from magicapture.artifacts import MANIFEST
+
+    return str(json.loads((folder / MANIFEST).read_text()).get("schema", "")).partition("/")[0]
+
+
+def _selection(evaluation: Path) -> float:
+    from magicapture.artifacts import read_manifest
+
+    return float(read_manifest(evaluation, "evaluation")["content"]["selection"])
+
+
+def _tell(promotion: Path) -> None:
+    from magicapture.artifacts import read_manifest
+
+    content = read_manifest(promotion, "promotion")["content"]
+    typer.echo(f"{content['model']} version {content['version']}, champion: {'yes' if content['champion'] else 'no'} ({content['reason']})")

@@ -1,0 +1,279 @@
+"""Every knob of MagiCapture, declared once: type, default, range, unit, source, and when to move it.
+
+A configuration is a preset (``magicapture/presets/<name>.yaml``), a YAML file, or a mapping, with dotted overrides on
+top (``tuning.steps=50``). Unknown names and impossible values are refused when it is read, with the nearest valid name.
+
+Sources: *paper* = arXiv 2309.06895; *original* = the authors' repository; *ours* = decided and measured here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: names the knob, the value given and what is expected."""
+
+
+class Section(BaseModel):
+    """Base of every group of knobs: frozen, and closed to unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Preprocess(Section):
+    """From photos to the prepared set (``magicapture.references``)."""
+
+    max_pixels: int = Field(64_000_000, ge=4096, description="Pictures with more pixels are set aside unopened (ours: decompression bombs).")
+    min_side: int = Field(48, ge=16, description="Least side in px of a usable picture (ours; 256 for the large packs).")
+    min_face: float = Field(0.2, gt=0, lt=1, description="Least height of the face box as a share of the picture (original: do not let the face be too small).")
+    max_face: float = Field(0.98, gt=0, le=1, description="Greatest height of the face box as a share of the picture (original: nor too big).")
+    min_detection: float = Field(0.5, ge=0, le=1, description="Least detector score that counts as a face (insightface default 0.5).")
+    second_face: float = Field(0.5, gt=0, description="A second face at least this share of the first one's height sets a picture aside: mask and embedding must be of one person (ours).")
+    min_sharpness: float = Field(15.0, ge=0, description="Least variance of the Laplacian of the face region on 0..255 grey values (ours).")
+    min_brightness: float = Field(40.0, ge=0, le=255, description="Least 95th percentile of a photo's face on 0..255 grey values: some light must fall on it, whatever the skin (ours).")
+    max_brightness: float = Field(225.0, ge=0, le=255, description="Greatest 5th percentile of a photo's face on 0..255 grey values: above it the face is burnt out (ours).")
+    same_person: float = Field(0.1, ge=-1, le=1, description="Least cosine of a photo's embedding to the mean of the others; below it the photo is set aside as someone else (ours).")
+    duplicate_distance: int = Field(2, ge=0, le=64, description="Greatest Hamming distance of 64-bit difference hashes at which two pictures are one (ours).")
+    min_pictures: int = Field(1, ge=1, description="Fewer usable pictures than this in a folder stop the run (paper uses 4 to 6; one works, with a warning).")
+
+
+class Augment(Section):
+    """Variation of the training pictures; applied to image and mask together, cached in several versions."""
+
+    versions: int = Field(8, ge=1, le=256, description="Augmented versions of each picture whose latents are cached (ours: jitter varies although latents are cached).")
+    brightness: float = Field(0.1, ge=0, lt=1, description="Colour jitter, brightness factor drawn from 1 +- this (paper 0.1).")
+    contrast: float = Field(0.1, ge=0, lt=1, description="Colour jitter, contrast factor drawn from 1 +- this (paper 0.1).")
+    flip: bool = Field(True, description="Flip image, mask and key points together in half of the versions (paper).")
+
+
+class Inversion(Section):
+    """Phase 1: textual inversion of the two special tokens (paper, eq. 9)."""
+
+    steps: int = Field(1200, ge=1, description="Optimiser updates (paper 1200; 1600 is also fine).")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="Of the token embeddings; final, never rescaled (paper 5e-4).")
+    weight_decay: float = Field(0.0, ge=0, description="On the token embeddings (original 0).")
+    source_initialiser: str = Field("person", min_length=1, description="Word whose embedding starts [V1] (paper).")
+    reference_initialiser: str = Field("", description="Word whose embedding starts [V2]; empty: Gaussian with the vocabulary's standard deviation (paper: sigma 0.017).")
+    norm_pull: bool = Field(True, description="After each update pull token norms to the vocabulary's median norm by min(1, 100 x lr) (original: to 0.4).")
+
+
+class Lora(Section):
+    """The adapter's size (phase 2)."""
+
+    rank: int = Field(4, ge=1, le=512, description="LoRA rank on UNet attention and GEGLU projections and on the text encoder's attention (original 4).")
+    alpha: float | None = Field(None, gt=0, description="LoRA alpha; null: equal to the rank (scale 1).")
+    dropout: float = Field(0.0, ge=0, lt=1, description="LoRA dropout (original 0).")
+
+
+class Tuning(Section):
+    """Phase 2: LoRA and tokens together (paper, eq. 10)."""
+
+    steps: int = Field(1500, ge=1, description="Optimiser updates (paper 1500; 2000 at 4e-5 is also fine).")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="Of the UNet's LoRA (paper 1e-4).")
+    text_learning_rate: float = Field(1e-5, ge=0, le=1, description="Of the text encoder's LoRA; 0 leaves the text encoder as it is (paper 1e-5).")
+    token_learning_rate: float = Field(1e-4, ge=0, le=1, description="Of the tokens, which go on training (original continue_inversion_lr 1e-4).")
+    weight_decay: float = Field(1e-3, ge=0, description="On LoRA weights (original 1e-3).")
+    warmup_steps: int = Field(0, ge=0, description="Linear warm-up of every learning rate (original 0).")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="Decay of every learning rate to 0 over the steps (original linear).")
+    lambda_identity: float = Field(0.25, ge=0, description="Weight of the identity loss (paper 1, 0.25 and 0.5 fine; original 0.25).")
+    lambda_attention: float = Field(2.5, ge=0, description="Weight of Attention Refocusing (paper 2.5).")
+    identity_limit: float = Field(0.8, gt=0, le=1, description="T'/T: the identity loss counts only for composed rows with t <= T' (original 0.8).")
+    sample_every: int = Field(100, ge=0, description="Steps between fixed-seed samples scored by the judge; 0: only at the end (ours).")
+    samples: int = Field(4, ge=1, le=64, description="Pictures per validation (ours).")
+    lora: Lora = Lora()
+
+
+class Training(Section):
+    """What both phases share."""
+
+    rows: int = Field(1, ge=1, le=64, description="k: rows of each kind (source, reference, composed) in every step (paper batch 1, row mix 1:1:1).")
+    accumulation: int = Field(1, ge=1, le=64, description="Micro-batches averaged into one update (original 4); learning rates are NOT multiplied by it.")
+    gradient_clip: float = Field(1.0, gt=0, description="Greatest global gradient norm (original 1.0).")
+    lambda_style: float = Field(2.0, ge=0, description="Weight of the reference and composed reconstruction during the first half of each phase (original 2).")
+    gradient_checkpointing: bool = Field(False, description="Trade time for memory; non-reentrant (ours).")
+    checkpoint_every: int = Field(50, ge=1, description="Steps between checkpoints (ours); a killed run resumes from the last one, bit for bit.")
+    threads: int = Field(2, ge=0, le=256, description="CPU threads of torch; fixed so that a resumed run equals an uninterrupted one. 0: torch's own choice.")
+    augment: Augment = Augment()
+
+
+class Generation(Section):
+    """Prompts x seeds -> pictures."""
+
+    steps: int = Field(50, ge=1, le=1000, description="Sampler steps (paper 50).")
+    guidance: float = Field(7.0, ge=0, le=50, description="Classifier-free guidance scale (paper 7 to 7.5).")
+    sampler: Literal["euler_ancestral", "dpmpp_2m", "kdpm2_ancestral", "ddim"] = Field("euler_ancestral", description="By name (paper: Euler ancestral).")
+    unet_scale: float = Field(0.6, ge=0, le=2, description="LoRA scale of the UNet at inference (paper 0.60).")
+    text_scale: float = Field(0.9, ge=0, le=2, description="LoRA scale of the text encoder at inference (paper 0.90).")
+    negative_prompt: str = Field("", description="What to steer away from.")
+    prompts: tuple[str, ...] = Field(("a photo of a [V1] person in the [V2] style",), min_length=1, description="[V1] and [V2] stand for the learnt tokens.")
+    seeds: tuple[int, ...] = Field(tuple(range(1000, 1008)), min_length=1, description="One picture per prompt and seed; disjoint from validation seeds.")
+    batch: int = Field(4, ge=1, le=64, description="Pictures sampled at once.")
+
+
+class Postprocessing(Section):
+    """Super-resolution, face restoration, paste-back."""
+
+    upscale: bool = Field(True, description="Run the pack's upscaler.")
+    restore: bool = Field(True, description="Run the pack's face restorer on each detected face.")
+    fidelity: float = Field(0.5, ge=0, le=1, description="Restorer: 0 = most restoration, 1 = closest to the input (CodeFormer 0.5).")
+
+
+class Evaluation(Section):
+    """Scores, ranking, report."""
+
+    weight_identity: float = Field(1.0, ge=0, description="Rank weight of the judge's cosine (ours).")
+    weight_style: float = Field(1.0, ge=0, description="Rank weight of masked CLIP style similarity (ours).")
+    weight_aesthetic: float = Field(0.02, ge=0, description="Rank weight of the aesthetic score, 1 to 10 (ours).")
+    baseline_images: int = Field(4, ge=0, le=64, description="Pictures of the untuned base model scored beside the portraits; 0: none (ours).")
+    strangers: int = Field(16, ge=1, le=1000, description="Matched strangers that set the zero of normalised likeness where identity is known (ours).")
+
+
+class Promotion(Section):
+    """The gate of the model registry."""
+
+    model_name: str = Field("magicapture", pattern=r"^[A-Za-z0-9._-]+$", description="Registered model name; the subject's name is appended.")
+    subject: str = Field("subject", pattern=r"^[A-Za-z0-9._-]+$", description="Whose model this is; every derived file is found again by it.")
+    min_identity: float = Field(0.0, ge=-1, le=1, description="Least judge cosine (mean of the ranked half) of a champion (ours).")
+    min_gain: float = Field(0.0, ge=-1, le=1, description="A candidate replaces the champion when its selection score exceeds the champion's by more than this (ours).")
+
+
+class Config(Section):
+    """The whole configuration; ``Config.digest`` keys caches and lineage."""
+
+    pack: str = Field("mini", min_length=1, description="Name of an embedded pack or path of a pack folder (holds pack.yaml).")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where torch runs.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="Of the frozen networks; trainable parameters stay fp32. bf16 and fp16 want a GPU.")
+    preprocess: Preprocess = Preprocess()
+    training: Training = Training()
+    inversion: Inversion = Inversion()
+    tuning: Tuning = Tuning()
+    generation: Generation = Generation()
+    postprocessing: Postprocessing = Postprocessing()
+    evaluation: Evaluation = Evaluation()
+    promotion: Promotion = Promotion()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Config:
+        if self.device == "cpu" and self.precision == "fp16":
+            raise ValueError("precision: fp16 does not run on device cpu; use fp32 (or device: cuda)")
+        if self.tuning.warmup_steps >= self.tuning.steps:
+            raise ValueError(f"tuning.warmup_steps ({self.tuning.warmup_steps}) must be below tuning.steps ({self.tuning.steps})")
+        if self.preprocess.min_face >= self.preprocess.max_face:
+            raise ValueError("preprocess.min_face must be below preprocess.max_face")
+        return self
+
+    def digest(self, *sections: str) -> str:
+        """16 hex digits over the named sections (all when none is named); equal configurations have equal digests."""
+        data = self.model_dump(mode="json")
+        if sections:
+            data = {name: data[name] for name in sections}
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_yaml(self) -> str:
+        """The complete configuration as YAML, readable by :func:`load_config`."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(source: Config | Mapping[str, Any] | str | Path = "mini", overrides: Iterable[str] = ()) -> Config:
+    """Read a preset name, a YAML file or a mapping, apply ``a.b=value`` overrides, and validate.
+
+    A YAML file may name a ``preset:`` it starts from. Raises ConfigError naming knob, value and remedy.
+    """
+    if isinstance(source, Config):
+        data = source.model_dump(mode="json")
+    elif isinstance(source, Mapping):
+        data = dict(source)
+    else:
+        data = _read_yaml(source)
+    if "preset" in data:
+        preset = data.pop("preset")
+        data = _merge(_read_yaml(preset), data)
+    for item in overrides:
+        key, sign, value = item.partition("=")
+        if not sign:
+            raise ConfigError(f"override {item!r}: expected name=value, for example tuning.steps=50")
+        _assign(data, key.strip(), yaml.safe_load(value))
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def _read_yaml(source: str | Path) -> dict[str, Any]:
+    path = Path(source)
+    if not path.suffix and not path.exists():
+        path = PRESETS / f"{source}.yaml"
+        if not path.is_file():
+            near = difflib.get_close_matches(str(source), preset_names(), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"no preset or file {str(source)!r}; presets: {', '.join(preset_names())}{hint}")
+    if not path.is_file():
+        raise ConfigError(f"configuration file {path} does not exist")
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of knobs, got {type(data).__name__}")
+    return data
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    for name in parents:
+        child = data.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {dotted}: {name!r} is a single value, not a section")
+        data = child
+    data[leaf] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(where, _names(Config), 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"valid sections: {', '.join(Config.model_fields)}"
+            lines.append(f"unknown knob {where!r}: {hint}")
+        elif where:
+            lines.append(f"{where} = {problem['input']!r}: {problem['msg']}")
+        else:
+            lines.append(problem["msg"].removeprefix("Value error, "))
+    return "; ".join(lines)
+
+
+def _names(section: type[Section], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in section.model_fields.items():
+        names.append(prefix + name)
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            names += _names(kind, f"{prefix}{name}.")
+    return names

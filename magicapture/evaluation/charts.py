@@ -1,0 +1,78 @@
+"""Small inline SVG line charts: colours come from the page's CSS, so they follow its light or dark theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+_WIDTH, _HEIGHT = 320, 160
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 12, 24
+_MOST = 400
+
+Point = tuple[float, float]
+
+
+def line_chart(points: Sequence[Point], title: str, *, smooth: bool = True, mark: float | None = None) -> Markup:
+    """An SVG of (step, value) points in rising steps: the raw line faint, a running mean over a twentieth of it bold.
+
+    `mark`: a step to point out, drawn as a dashed line. Values that are not finite are left out; no points give no chart.
+    """
+    points = [(float(x), float(y)) for x, y in points if math.isfinite(y)]
+    if not points:
+        return Markup("")
+    shown = _running_mean(points) if smooth else points
+    x_low, x_high = points[0][0], max(points[-1][0], points[0][0] + 1)
+    ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
+    y_low, y_high = ticks[0], ticks[-1]
+
+    def at(point: Point) -> str:
+        x = _LEFT + (point[0] - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
+        y = _TOP + (y_high - point[1]) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
+        return f"{x:.1f},{y:.1f}"
+
+    label = f"{escape(title)}: {points[0][1]:.3g} to {shown[-1][1]:.3g}"
+    parts = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">']
+    for tick in ticks:
+        x, y = at((x_low, tick)).split(",")
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{float(y) + 3.5:.1f}" text-anchor="end">{tick:.4g}</text>')
+    for x_tick, anchor in ((x_low, "start"), (x_high, "end")):
+        parts.append(f'<text x="{at((x_tick, y_low)).split(",")[0]}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{x_tick:g}</text>')
+    if mark is not None:
+        x = at((mark, y_low)).split(",")[0]
+        parts.append(f'<line class="mark" x1="{x}" x2="{x}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
+    if smooth:
+        parts.append(f'<polyline class="raw" points="{" ".join(at(p) for p in _thin(points))}"/>')
+    parts.append(f'<polyline class="line" points="{" ".join(at(p) for p in _thin(shown))}"/>')
+    for point in shown if not smooth else shown[-1:]:
+        x, y = at(point).split(",")
+        parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="3"/>')
+    return Markup("".join(parts) + "</svg>")
+
+
+def _running_mean(points: Sequence[Point]) -> list[Point]:
+    window = max(1, len(points) // 20)
+    means = []
+    for i, (x, _) in enumerate(points):
+        near = [y for _, y in points[max(0, i - window) : i + window + 1]]
+        means.append((x, sum(near) / len(near)))
+    return means
+
+
+def _thin(points: Sequence[Point]) -> Sequence[Point]:
+    stride = math.ceil(len(points) / _MOST)
+    return points if stride == 1 else [*points[: len(points) - 1 : stride], points[-1]]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three or more round numbers that enclose the values."""
+    size = max(abs(low), abs(high), 1e-3)
+    if high - low < 1e-6 * size:  # flat: a line through the middle
+        low, high = low - size / 4, high + size / 4
+    span = high - low
+    step = 10 ** math.floor(math.log10(span / 2))
+    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (factor * step) <= 4)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(i * step, 12) for i in range(first, last + 1)]

@@ -1,0 +1,126 @@
+"""What is measured on each picture, by networks the training never saw (except the judge, which selects)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from magicapture.faces.align import align
+from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.embed import Embedder
+from magicapture.faces.parse import Parser, face_mask
+from magicapture.faces.prepared import PreparedSet
+from magicapture.packs import Pack
+from magicapture.scoring import likeness
+from magicapture.scoring.aesthetic import AestheticScorer
+from magicapture.scoring.clip import ClipEncoder
+from magicapture.scoring.style import StyleScorer
+
+ROLES = ("detector", "parser", "judge", "referee", "clip", "aesthetic")
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Referee cosines that anchor normalised likeness; None where unknown.
+
+    `genuine`: between different source photos where there are two or more, else the pack's own (`genuine_from` says which).
+    `stranger`: of matched strangers, measured when the pack was trained (`settings.stranger` of its referee): who the
+    person is, and so who would be a matched stranger, cannot be known here.
+    """
+
+    genuine: float | None
+    genuine_from: str
+    stranger: float | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether likeness can be normalised by them."""
+        return self.genuine is not None and self.stranger is not None and self.genuine > self.stranger
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One picture's measures; those of a face are None where none was found.
+
+    `identity`: judge cosine to the source photos, -1..1, selects. `referee`: the referee's, only reported. `likeness`: the
+    referee's, 0 = matched stranger, 1 = another real picture. `style`: masked CLIP cosine. `aesthetic`: about 1..10.
+    """
+
+    face: bool
+    identity: float | None
+    referee: float | None
+    likeness: float | None
+    style: float
+    aesthetic: float
+
+
+class Measurer:
+    """The scoring networks of a pack and the person and look they measure against, loaded once."""
+
+    def __init__(self, pack: Pack, prepared: PreparedSet, device: str = "cpu") -> None:
+        """Raises PackError for a role that is missing or altered."""
+        pack.require(*ROLES)
+        self.prepared = prepared
+        self.detector = FaceDetector(pack, device)
+        self.parser = Parser(pack, device)
+        self.embedders = {role: Embedder(pack, role, device) for role in ("judge", "referee")}
+        clip = ClipEncoder(pack, device)
+        self.style = StyleScorer(pack, encoder=clip)
+        self.aesthetic = AestheticScorer(pack, encoder=clip)
+        crops = np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None])
+        self.sources = {role: embedder.embed(crops) for role, embedder in self.embedders.items()}
+        self.levels = _levels(self.sources["referee"], pack)
+
+    def measure(self, images: Sequence[np.ndarray]) -> list[Scores]:
+        """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts."""
+        found = [next(iter(self.detector.detect(image)), None) for image in images]
+        masks = [
+            np.zeros(image.shape[:2], bool) if face is None else face_mask(self.parser.parse(image), face.box)
+            for image, face in zip(images, found, strict=True)
+        ]
+        where = [i for i, face in enumerate(found) if face is not None]
+        cosine: dict[str, dict[int, float]] = {role: {} for role in self.embedders}
+        if where:
+            crops = np.stack([align(images[i], face.keypoints) for i, face in enumerate(found) if face is not None])
+            for role, embedder in self.embedders.items():
+                cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role]).tolist(), strict=True))
+        looks = self.prepared.reference
+        style = self.style.score(images, masks, [item.image() for item in looks], [item.mask() for item in looks])
+        aesthetic = self.aesthetic.score(images)
+        return [
+            Scores(
+                face=found[i] is not None,
+                identity=cosine["judge"].get(i),
+                referee=cosine["referee"].get(i),
+                likeness=self._likeness(cosine["referee"].get(i)),
+                style=float(style[i]),
+                aesthetic=float(aesthetic[i]),
+            )
+            for i in range(len(images))
+        ]
+
+    def _likeness(self, cosine: float | None) -> float | None:
+        levels = self.levels
+        if cosine is None or levels.genuine is None or levels.stranger is None or not levels.usable:
+            return None
+        return float(likeness.normalised(np.array(cosine), levels.genuine, levels.stranger))
+
+
+def rows(items: Sequence[dict[str, object]], scores: Sequence[Scores]) -> list[dict[str, object]]:
+    """The items of a pictures' manifest with their scores, floats rounded to 5 digits."""
+    measured = ({name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(score).items()} for score in scores)
+    return [{**item, **values} for item, values in zip(items, measured, strict=True)]
+
+
+def _levels(sources: np.ndarray, pack: Pack) -> Levels:
+    settings = pack.role("referee").settings
+    own = likeness.genuine(sources)
+    stranger = settings.get("stranger")
+    given = own if own is not None else settings.get("genuine")
+    return Levels(
+        genuine=None if given is None else float(given),
+        genuine_from="photos" if own is not None else "pack",
+        stranger=None if stranger is None else float(stranger),
+    )

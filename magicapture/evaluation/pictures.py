@@ -1,0 +1,44 @@
+"""Pictures of the report: composed with masks and attention maps, and packed into data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+#: Longest side in px inside the report; larger pictures are reduced (they lie in full beside it).
+LONGEST = 640
+
+
+def data_uri(image: np.ndarray, longest: int = LONGEST) -> str:
+    """(H, W, 3) uint8 RGB -> a data URI: PNG for small pictures, where every pixel counts, JPEG for others."""
+    height, width = image.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    if scale < 1:
+        image = cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+    buffer = io.BytesIO()
+    small = max(image.shape[:2]) <= 96
+    kind, options = ("png", {"optimize": True}) if small else ("jpeg", {"quality": 90, "subsampling": 0})
+    Image.fromarray(image).save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def lit(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture with what lies outside the mask (H, W) drained of colour and faded: what the loss sees is what is lit."""
+    grey = image.mean(2, keepdims=True).repeat(3, 2)
+    faded = 0.25 * grey + 0.75 * np.array([120, 124, 134])
+    return np.where(mask[..., None], image, faded.round()).astype(np.uint8)
+
+
+def heat(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """A map (h, w) uint8 as colour over the greyed picture (H, W, 3), stretched to its own range; same size as the picture."""
+    height, width = image.shape[:2]
+    values = cv2.resize(attention.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    low, high = float(values.min()), float(values.max())
+    share = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+    colours = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
+    grey = image.mean(2, keepdims=True)
+    return np.clip(0.35 * grey + 0.75 * colours, 0, 255).astype(np.uint8)

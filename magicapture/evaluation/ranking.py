@@ -1,0 +1,100 @@
+"""From scores to an order, a summary of each set, and the hash that says which summaries may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magicapture.config import Evaluation
+from magicapture.scoring.statistics import interval
+
+#: In the order of the report; `selection` is what ranks.
+MEASURES = ("identity", "referee", "likeness", "style", "aesthetic", "selection")
+KINDS = ("portrait", "attributes", "base")
+
+Row = dict[str, Any]
+
+
+def rank(rows: Sequence[Row], weights: Evaluation) -> list[Row]:
+    """Rows with `selection` and `rank` (1 = best of its kind) added, ordered by kind and rank.
+
+    selection = weighted judge cosine + style + aesthetic; None without a face, and such pictures come last, by style.
+    The referee has no part in it: who reports must not select.
+    """
+    scored = [{**row, "selection": _selection(row, weights)} for row in rows]
+    ordered: list[Row] = []
+    for kind in dict.fromkeys([*KINDS, *(row["kind"] for row in scored)]):
+        own = [row for row in scored if row["kind"] == kind]
+        own.sort(key=lambda row: (row["selection"] is None, -(row["style"] if row["selection"] is None else row["selection"])))
+        ordered += [{**row, "rank": place} for place, row in enumerate(own, 1)]
+    return ordered
+
+
+def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Kind -> {pictures, faces, measure -> {mean, low, high, n} or None}: 95 % bootstrap over the pictures.
+
+    Means of a face's measures are over the pictures in which one was found; `faces` counts those. The interval is over the
+    seeds of ONE person and look: it says nothing about other people (benchmarks cluster by person for that).
+    """
+    sets: dict[str, dict[str, Any]] = {}
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [row for row in rows if row["kind"] == kind]
+        sets[kind] = {"pictures": len(own), "faces": sum(bool(row["face"]) for row in own)}
+        for measure in MEASURES:
+            values = [row[measure] for row in own if row[measure] is not None]
+            sets[kind][measure] = {k: _round(v) for k, v in interval(values)._asdict().items()} if values else None
+    return sets
+
+
+def better_half(rows: Sequence[Row], kind: str = "portrait") -> dict[str, float | None]:
+    """Mean `selection` and `identity` (judge) over the better-ranked half of a kind, rounded up: what a user would keep.
+
+    None where no picture of that half has a face.
+    """
+    own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["rank"])
+    half = own[: math.ceil(len(own) / 2)]
+    means: dict[str, float | None] = {}
+    for measure in ("selection", "identity"):
+        values = [row[measure] for row in half if row[measure] is not None]
+        # A picture without a face is worth 0 in both, so that a candidate gains nothing by losing faces.
+        means[measure] = _round(sum(values) / len(half)) if values else None
+    return means
+
+
+def protocol(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    pack_digest: str,
+    pictures: Sequence[str],
+    weights: Evaluation,
+    scorer: str,
+    postprocessing: Mapping[str, Any] | None,
+) -> str:
+    """16 hex digits over everything that must be equal for two candidates' scores to be comparable.
+
+    Prompts and seeds of the portraits, the pack that scores, the photos and looks measured against (`pictures`: their sha256),
+    the weights, the scorers' version, and post-processing (None: none). How a candidate was trained or sampled is not in it.
+    """
+    data = {
+        "portraits": sorted([str(row["prompt"]), int(row["seed"])] for row in rows if row["kind"] == "portrait"),
+        "pack": pack_digest,
+        "pictures": sorted(pictures),
+        "weights": [weights.weight_identity, weights.weight_style, weights.weight_aesthetic],
+        "scorer": scorer,
+        "postprocessing": None if postprocessing is None else dict(postprocessing),
+    }
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _selection(row: Mapping[str, Any], weights: Evaluation) -> float | None:
+    if row["identity"] is None:
+        return None
+    total = weights.weight_identity * row["identity"] + weights.weight_style * row["style"] + weights.weight_aesthetic * row["aesthetic"]
+    return round(float(total), 5)
+
+
+def _round(value: float | None) -> float | None:
+    return round(value, 5) if isinstance(value, float) else value

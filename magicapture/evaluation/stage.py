@@ -1,0 +1,101 @@
+"""The stage itself: pictures and prepared set in, scores, ranking and report out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, write_json, write_text, writing
+from magicapture.config import Config
+from magicapture.evaluation import ranking, report
+from magicapture.evaluation.measure import Measurer, rows
+from magicapture.faces.prepared import PreparedSet
+from magicapture.packs import load_pack
+from magicapture.scoring import SCORER_VERSION
+
+SCHEMA = "evaluation/1"
+logger = logging.getLogger(__name__)
+
+
+def run(images: str | Path, prepared: str | Path, out: str | Path, config: Config) -> Path:
+    """Score, rank and report the pictures of a ``portraits/1`` or ``images/1`` artifact against a ``prepared/1`` set.
+
+    Writes ``evaluation/1`` to `out` and returns it. Raises ArtifactError, PackError.
+    """
+    images, out = Path(images), Path(out)
+    manifest = _read(images)
+    items: list[dict[str, Any]] = manifest["content"]["items"]
+    if not any(item["kind"] == "portrait" for item in items):
+        raise ArtifactError(f"{images}: no picture of kind 'portrait' among {len(items)}; generate some first")
+    sources = PreparedSet.load(prepared)
+    pack = load_pack(config.pack)
+    measurer = Measurer(pack, sources, config.device)
+    scores = measurer.measure([_picture(images, item["file"]) for item in items])
+    ranked = ranking.rank(rows(items, scores), config.evaluation)
+    result = {
+        "protocol": ranking.protocol(
+            ranked,
+            pack_digest=pack.digest(),
+            pictures=[item.sha256 for item in (*sources.source, *sources.reference)],
+            weights=config.evaluation,
+            scorer=SCORER_VERSION,
+            postprocessing=_postprocessing(manifest, config),
+        ),
+        "scorer": SCORER_VERSION,
+        "levels": asdict(measurer.levels),
+        "items": ranked,
+        "sets": ranking.summaries(ranked),
+    }
+    best = next(row for row in ranked if row["kind"] == "portrait")
+    adapter = manifest["content"].get("adapter", {})
+    lineage = lineage_key(manifest["lineage"], sources.lineage, pack.digest(), config.digest("evaluation"), SCORER_VERSION)
+    with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json")) as draft:
+        _copy(images, draft.path, items)
+        write_json(draft.path / "scores.json", result)
+        page = report.render(images=images, manifest=manifest, prepared=sources, result=result, config=config, pack=pack, lineage=lineage)
+        write_text(draft.path / "report.html", page)
+        draft.content.update(
+            protocol=result["protocol"],
+            **ranking.better_half(ranked),
+            best=best["file"],
+            adapter=adapter,
+            sets=result["sets"],
+            levels=result["levels"],
+        )
+    logger.info("evaluated %d pictures; best %s, identity %s; %s", len(items), best["file"], best["identity"], out / "report.html")
+    return out
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    made = json.loads(path.read_text()) if path.is_file() else {}
+    return read_manifest(folder, "images" if str(made.get("schema")).startswith("images/") else "portraits")
+
+
+def _picture(folder: Path, file: str) -> np.ndarray:
+    path = folder / file
+    if not path.is_file():
+        raise ArtifactError(f"{folder}: {file} is named in {MANIFEST} but missing; run the stage that writes it again")
+    return np.array(Image.open(path).convert("RGB"))
+
+
+def _postprocessing(manifest: dict[str, Any], config: Config) -> dict[str, Any] | None:
+    """What post-processing the pictures went through: as their own manifest says, else as configured; None for ``images/1``."""
+    if manifest["schema"].startswith("images/"):
+        return None
+    return dict(manifest["config"].get("postprocessing") or config.postprocessing.model_dump(mode="json"))
+
+
+def _copy(images: Path, out: Path, items: list[dict[str, Any]]) -> None:
+    for item in items:
+        for file in (item["file"], item.get("before")):
+            if file:
+                (out / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(images / file, out / file)

@@ -1,0 +1,1 @@
+"""Faces without torch: detect (``analysis``), align, embed, parse; the format of the prepared set (``prepared``)."""

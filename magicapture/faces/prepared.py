@@ -1,0 +1,209 @@
+"""The prepared set: what preprocessing writes and training and evaluation read (artifact ``prepared/1``).
+
+It stands in the shared room because stage rooms do not import one another::
+
+    prepared = PreparedSet.load("runs/anna/prepared")
+    for item in prepared.source:
+        item.image(), item.mask(), item.keypoints
+    prepared.embeddings("recogniser")          # (photos, dimensions), rows in the order of prepared.source
+
+Files: ``source/<i>.png``, ``reference/<i>.png`` (RGB, resolution x resolution), beside each ``<i>.mask.png`` (0 or 255) and
+``<i>.parsing.png`` (class 0..18), ``embeddings.safetensors`` (``"<set>.<role>"`` -> (n, D) float32, unit rows) and ``sheet.html``.
+Everything is in the pixels of the prepared picture. The mask is the *face* in both sets; the non-facial region of a
+reference image (the paper's ``Mr``) is its complement.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from magicapture.artifacts import ArtifactError, read_manifest, write_bytes, write_text, writing
+
+KIND = "prepared"
+SCHEMA = "prepared/1"
+SetName = Literal["source", "reference"]
+SETS: tuple[SetName, SetName] = ("source", "reference")
+EMBEDDINGS = "embeddings.safetensors"
+SHEET = "sheet.html"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture about to be written; arrays share the picture's (resolution, resolution) grid.
+
+    ``image`` (R, R, 3) uint8 RGB; ``parsing`` (R, R) uint8 classes; ``mask`` (R, R) bool, the face; ``keypoints`` (5, 2)
+    px and ``box`` (left, top, right, bottom) px, both None for a look without a face; ``score`` of the detector 0..1;
+    ``sharpness`` variance of the Laplacian; ``sha256`` of the photo's own bytes.
+    """
+
+    name: str
+    image: np.ndarray
+    parsing: np.ndarray
+    mask: np.ndarray
+    keypoints: np.ndarray | None = None
+    box: np.ndarray | None = None
+    score: float | None = None
+    sharpness: float | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class PreparedItem:
+    """One prepared picture on disk; the arrays are read when asked for."""
+
+    folder: Path
+    name: str
+    file: str
+    mask_file: str
+    parsing_file: str
+    keypoints: np.ndarray | None
+    box: np.ndarray | None
+    score: float | None
+    sharpness: float | None
+    sha256: str
+
+    def image(self) -> np.ndarray:
+        """(R, R, 3) uint8 RGB."""
+        return np.array(Image.open(self.folder / self.file).convert("RGB"))
+
+    def mask(self) -> np.ndarray:
+        """(R, R) bool: the face. All False for a look without a face."""
+        return np.array(Image.open(self.folder / self.mask_file).convert("L")) > 127
+
+    def parsing(self) -> np.ndarray:
+        """(R, R) uint8: class of each pixel, the order of ``faces.classes.PARSING_CLASSES``."""
+        return np.array(Image.open(self.folder / self.parsing_file))
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """A ``prepared/1`` artifact opened for reading."""
+
+    folder: Path
+    resolution: int
+    source: tuple[PreparedItem, ...]
+    reference: tuple[PreparedItem, ...]
+    set_aside: tuple[dict[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, verify: bool = False) -> PreparedSet:
+        """Open the artifact; ``verify`` also checks every file's hash. Raises ArtifactError."""
+        folder = Path(folder)
+        manifest = read_manifest(folder, KIND, verify=verify)
+        content = manifest["content"]
+        items = {name: tuple(_item(folder, entry) for entry in content[name]) for name in SETS}
+        return cls(
+            folder=folder,
+            resolution=int(content["resolution"]),
+            source=items["source"],
+            reference=items["reference"],
+            set_aside=tuple(content.get("set_aside", ())),
+            warnings=tuple(content.get("warnings", ())),
+            descriptions=dict(content.get("descriptions", {})),
+            manifest=manifest,
+        )
+
+    @property
+    def lineage(self) -> str:
+        """The key of data + configuration + code this set was made from."""
+        return str(self.manifest.get("lineage", ""))
+
+    def embeddings(self, role: str = "recogniser", set: SetName = "source") -> np.ndarray:
+        """(n, D) float32 unit rows, in the order of the set. Raises ArtifactError for a pair that was not written."""
+        path = self.folder / EMBEDDINGS
+        if not path.is_file():
+            raise ArtifactError(f"{self.folder}: {EMBEDDINGS} is missing; run preprocess again")
+        tensors = load_file(path)
+        key = f"{set}.{role}"
+        if key not in tensors:
+            raise ArtifactError(f"{path}: no {key!r}; it holds {', '.join(sorted(tensors))}")
+        return tensors[key]
+
+
+def write(
+    out: str | Path,
+    *,
+    resolution: int,
+    source: Sequence[Picture],
+    reference: Sequence[Picture],
+    embeddings: Mapping[str, np.ndarray],
+    set_aside: Sequence[Mapping[str, str]] = (),
+    warnings: Sequence[str] = (),
+    descriptions: Mapping[str, str] | None = None,
+    sheet: str = "",
+    lineage: str = "",
+    config: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a prepared set atomically and return its folder; raises ValueError for arrays that do not fit the resolution.
+
+    ``embeddings`` maps ``"source.recogniser"`` and the like to (n, D), rows in the order of the set.
+    """
+    sets: dict[str, Sequence[Picture]] = {"source": source, "reference": reference}
+    for key, array in embeddings.items():
+        count = len(sets[key.partition(".")[0]])
+        if array.ndim != 2 or len(array) != count:
+            raise ValueError(f"embeddings {key!r}: expected {count} rows, got an array of shape {array.shape}")
+    with writing(out, SCHEMA, lineage=lineage, config=config) as draft:
+        draft.content.update(
+            resolution=resolution,
+            **{name: [_save(draft.path, name, i, picture, resolution) for i, picture in enumerate(sets[name])] for name in SETS},
+            set_aside=[dict(entry) for entry in set_aside],
+            warnings=list(warnings),
+            descriptions=dict(descriptions or {}),
+        )
+        save_file({key: np.ascontiguousarray(array, np.float32) for key, array in embeddings.items()}, draft.path / EMBEDDINGS)
+        if sheet:
+            write_text(draft.path / SHEET, sheet)
+    return Path(out)
+
+
+def png(array: np.ndarray) -> bytes:
+    """PNG bytes of an (H, W, 3) or (H, W) uint8 array."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _save(folder: Path, name: str, index: int, picture: Picture, resolution: int) -> dict[str, Any]:
+    square = (resolution, resolution)
+    for what, shape in (("image", picture.image.shape[:2]), ("mask", picture.mask.shape), ("parsing", picture.parsing.shape)):
+        if tuple(shape) != square:
+            raise ValueError(f"{picture.name}: {what} is {tuple(shape)}, expected {square}")
+    stem = f"{name}/{index}"
+    write_bytes(folder / f"{stem}.png", png(picture.image))
+    write_bytes(folder / f"{stem}.mask.png", png(picture.mask.astype(np.uint8) * 255))
+    write_bytes(folder / f"{stem}.parsing.png", png(picture.parsing.astype(np.uint8)))
+    return {
+        "name": picture.name,
+        "file": f"{stem}.png",
+        "mask": f"{stem}.mask.png",
+        "parsing": f"{stem}.parsing.png",
+        "keypoints": _numbers(picture.keypoints),
+        "box": _numbers(picture.box),
+        "score": None if picture.score is None else round(float(picture.score), 5),
+        "sharpness": None if picture.sharpness is None else round(float(picture.sharpness), 3),
+        "sha256": picture.sha256,
+    }
+
+
+def _item(folder: Path, entry: Mapping[str, Any]) -> PreparedItem:
+    keypoints, box = (None if entry[key] is None else np.array(entry[key], np.float32) for key in ("keypoints", "box"))
+    return PreparedItem(
+        folder, entry["name"], entry["file"], entry["mask"], entry["parsing"], keypoints, box,
+        entry.get("score"), entry.get("sharpness"), entry.get("sha256", ""),
+    )  # fmt: skip
+
+
+def _numbers(array: np.ndarray | None) -> list[Any] | None:
+    return None if array is None else np.round(np.asarray(array, np.float64), 3).tolist()

@@ -1,0 +1,57 @@
+"""ONNX Runtime sessions: on the device that was asked for, and never silently on another."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import onnxruntime
+
+from magicapture.packs import PackError
+
+logger = logging.getLogger(__name__)
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+def options(threads: int = 1) -> onnxruntime.SessionOptions:
+    """Session options with ``threads`` intra-op threads: the small models here run faster on one than on many."""
+    chosen = onnxruntime.SessionOptions()
+    chosen.intra_op_num_threads = threads
+    chosen.inter_op_num_threads = 1
+    chosen.log_severity_level = 3
+    return chosen
+
+
+def providers(device: str = "cpu") -> list[str]:
+    """Execution providers for "cpu", "cuda" or "auto" (CUDA where this onnxruntime has it). Raises RuntimeError."""
+    if device == "cpu":
+        return [CPU]
+    if CUDA in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()
+        return [CUDA, CPU]
+    if device == "cuda":
+        raise RuntimeError("device: cuda was asked for, but this onnxruntime has no CUDA; install the GPU lock file, or set device: cpu")
+    return [CPU]
+
+
+def session(path: str | Path, device: str = "cpu", threads: int = 1) -> onnxruntime.InferenceSession:
+    """Load an ONNX file. Raises PackError for a file that is no model, RuntimeError when ``device`` "cuda" was not obtained."""
+    wanted = providers(device)
+    try:
+        made = onnxruntime.InferenceSession(str(path), sess_options=options(threads), providers=wanted)
+    except Exception as error:  # onnxruntime's own exception classes share no public base
+        raise PackError(f"{path} is not a usable ONNX model ({error}); restore the file, then `magicapture packs verify`") from error
+    check(made, device)
+    return made
+
+
+def check(made: onnxruntime.InferenceSession, device: str) -> None:
+    """Raise RuntimeError when CUDA was asked for and the session runs without it (onnxruntime falls back without an exception)."""
+    running = made.get_providers()
+    if CUDA in running or device == "cpu":
+        return
+    if device == "cuda":
+        raise RuntimeError(f"device: cuda was asked for, but onnxruntime runs on {running}: its CUDA or cuDNN libraries do not load")
+    if CUDA in onnxruntime.get_available_providers():
+        logger.warning("onnxruntime fell back to %s: its CUDA or cuDNN libraries do not load", running)

@@ -1,0 +1,63 @@
+"""The prompts of the two baselines: the untuned model knows neither [V1] nor [V2]."""
+
+from __future__ import annotations
+
+import re
+
+PLAIN = "a photo of a person"
+
+# "in the [V2] style", "in [V2] style", "in the style of [V2]", "with style [V2]" (original code), "and a [V2] look"
+_NOUN = r"(?:style|look|theme|aesthetic|mood)"
+_LOOK_PHRASE = re.compile(
+    rf"\b(?:in|with|of|and)\s+(?:(?:the|a|an)\s+)?(?:{_NOUN}\s+(?:of\s+)?(?:the\s+)?)?\[V2\](?:\s+{_NOUN}\b)?",
+    re.IGNORECASE,
+)
+_LOOK = re.compile(rf"\[V2\](?:[\s-]+{_NOUN}\b)?", re.IGNORECASE)
+_PERSON = re.compile(r"(?:\b(a|an|the)\s+)?\[V1\](?:\s+(\w+))?", re.IGNORECASE)
+# Words that show that no noun follows "[V1]" ("a portrait of [V1] at the beach").
+_NO_NOUN = re.compile(
+    "in|on|at|by|of|as|to|from|with|without|near|under|over|and|or|but|is|was|who|that|dressed|"
+    "wearing|holding|standing|sitting|walking|looking|smiling|laughing|riding|reading|playing|posing",
+    re.IGNORECASE,
+)
+
+
+def base_prompt(prompt: str) -> str:
+    """The prompt with the learnt tokens taken out tidily.
+
+    >>> base_prompt("a photo of a [V1] person in the [V2] style")
+    'a photo of a person'
+    >>> base_prompt("[V1] at the beach, in the style of [V2]")
+    'a person at the beach'
+    """
+    text = _LOOK.sub("", _LOOK_PHRASE.sub("", prompt))
+    text = _PERSON.sub(_without_person, text)
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"( ?,)(?: ?,)+", r"\1", text).strip(" ,")
+    return text or PLAIN
+
+
+def _without_person(match: re.Match[str]) -> str:
+    article, word = match.group(1), match.group(2)
+    words = "person" if word is None else f"person {word}" if _NO_NOUN.fullmatch(word) else word
+    if article is None or article.lower() != "the":
+        article = "an" if words[0].lower() in "aeiou" else "a"
+    return f"{article} {words}"
+
+
+def attributes_prompt(person: str | None, look: str | None) -> str | None:
+    """Descriptions of the person and of the look as one prompt, in the manner of the world's captions; None without either.
+
+    >>> attributes_prompt("a person with light skin , long blonde hair", "in the beach style")
+    'a photo of a person with light skin , long blonde hair , in the beach style'
+    """
+    person, look = ((text or "").strip().rstrip(".").strip() for text in (person, look))
+    if not person and not look:
+        return None
+    if not person:
+        return f"{PLAIN} {look}"
+    if person.split()[0].lower() in ("with", "wearing", "in"):
+        person = f"a person {person}"
+    if not re.match(r"(?:an? |the )?(?:photo|picture|image|portrait)\b", person, re.IGNORECASE):
+        person = f"a photo of {person}"
+    return f"{person} , {look}" if look else person

@@ -1,0 +1,126 @@
+"""The generation stage: an adapter in, an ``images/1`` artifact out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+
+from magicapture.artifacts import content_hash, lineage_key, writing
+from magicapture.config import Config
+from magicapture.generation.generator import Generator
+from magicapture.generation.prompts import attributes_prompt, base_prompt
+
+_log = logging.getLogger(__name__)
+
+
+class Job(NamedTuple):
+    """A picture to make."""
+
+    kind: str
+    prompt: str
+    seed: int
+
+
+def run(
+    adapter: str | Path,
+    out: str | Path,
+    config: Config,
+    prompts: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Path:
+    """Portraits of every prompt with every seed (None: those of ``config.generation``), then both baselines. Returns ``out``.
+
+    ``images/1``: images/NNNN.png, training/ (the adapter's curves, samples and attention maps, for the report); content:
+    items [{file, kind, prompt, seed, sampler, steps, guidance, unet_scale, text_scale}], adapter (the adapter's content),
+    negative_prompt, warnings. Kinds: "portrait"; "base": the untuned model with the same seeds and the prompt without
+    [V1], [V2]; "attributes": the untuned model prompted with the descriptions in words (left out, with a warning, where
+    there are none). Raises what Generator raises.
+    """
+    prompts = list(config.generation.prompts if prompts is None else prompts)
+    seeds = list(config.generation.seeds if seeds is None else seeds)
+    generator = Generator(adapter, config)
+    generator.check(prompts, seeds)
+    jobs, warnings = plan(prompts, seeds, generator.adapter.get("descriptions") or {}, config.evaluation.baseline_images)
+    warnings = generator.warnings([job.prompt for job in jobs]) + warnings
+    for warning in warnings:
+        _log.warning(warning)
+    lineage = lineage_key(content_hash(adapter), config.digest(), json.dumps([prompts, seeds]))
+    with writing(out, "images/1", lineage=lineage, config=config.model_dump(mode="json")) as draft:
+        _carry(Path(adapter), draft.path / "training")
+        (draft.path / "images").mkdir()
+        items: list[dict[str, str | int | float]] = []
+        for job, picture in tqdm(_pictures(generator, jobs), total=len(jobs), desc="generate", unit="picture", disable=None):
+            file = f"images/{len(items):04d}.png"
+            picture.save(draft.path / file)
+            items.append({"file": file, **_record(job, config)})
+        draft.content = {
+            "items": items,
+            "adapter": generator.adapter,
+            "negative_prompt": config.generation.negative_prompt,
+            "warnings": warnings,
+        }
+    return Path(out)
+
+
+def plan(
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    descriptions: dict[str, str | None],
+    baseline_images: int,
+) -> tuple[list[Job], list[str]]:
+    """All pictures to make, kind by kind, and warnings. Baselines repeat the portraits' first prompts and seeds, each pair once."""
+    jobs = [Job("portrait", prompt, seed) for prompt in prompts for seed in seeds]
+    if not baseline_images:
+        return jobs, []
+    warnings = []
+    base = list(dict.fromkeys(Job("base", base_prompt(job.prompt), job.seed) for job in jobs))[:baseline_images]
+    person, look = descriptions.get("source"), descriptions.get("reference")
+    words = attributes_prompt(person, look)
+    attributes = list(dict.fromkeys(Job("attributes", words, job.seed) for job in jobs))[:baseline_images] if words else []
+    missing = [folder for folder, text in (("photos", person), ("looks", look)) if not (text or "").strip()]
+    if missing:
+        left = "attributes baseline left out" if not words else "attributes baseline describes only the other"
+        warnings.append(f"no description.txt in the folder of {' and '.join(missing)}: {left}")
+    return jobs + base + attributes, warnings
+
+
+def _carry(adapter: Path, target: Path) -> None:
+    """Copy what the report shows of the training; the pictures' folder is all that later stages are given."""
+    for name in ("samples", "attention"):
+        if (adapter / name).is_dir():
+            shutil.copytree(adapter / name, target / name)
+    if (adapter / "curves.jsonl").is_file():
+        target.mkdir(exist_ok=True)
+        shutil.copyfile(adapter / "curves.jsonl", target / "curves.jsonl")
+
+
+def _pictures(generator: Generator, jobs: Sequence[Job]) -> Iterator[tuple[Job, Image.Image]]:
+    batch = generator.config.generation.batch
+    for tuned in (True, False):
+        part = [job for job in jobs if (job.kind == "portrait") == tuned]
+        for start in range(0, len(part), batch):
+            rows = part[start : start + batch]
+            pictures = generator.sample([job.prompt for job in rows], [job.seed for job in rows], tuned=tuned)
+            yield from zip(rows, map(Image.fromarray, pictures), strict=True)
+
+
+def _record(job: Job, config: Config) -> dict[str, str | int | float]:
+    knobs = config.generation
+    tuned = job.kind == "portrait"
+    return {
+        "kind": job.kind,
+        "prompt": job.prompt,
+        "seed": int(job.seed),
+        "sampler": knobs.sampler,
+        "steps": knobs.steps,
+        "guidance": knobs.guidance,
+        "unet_scale": knobs.unet_scale if tuned else 0.0,
+        "text_scale": knobs.text_scale if tuned else 0.0,
+    }

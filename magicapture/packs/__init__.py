@@ -1,0 +1,15 @@
+"""Packs: which weights play which role.
+
+A pack is a folder with ``pack.yaml``: role -> file (or hub id + revision), sha256, licence, commercial use. Stages ask for
+roles, never for files::
+
+    pack = load_pack("mini")
+    pack.path("diffusion")   # a Stable Diffusion folder in diffusers layout
+    pack.path("recogniser")  # an ONNX file; pack.role("recogniser") holds its other settings
+"""
+
+from __future__ import annotations
+
+from magicapture.packs.pack import ROLES, Pack, PackError, Role, load_pack, pack_names
+
+__all__ = ["ROLES", "Pack", "PackError", "Role", "load_pack", "pack_names"]

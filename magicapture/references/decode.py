@@ -1,0 +1,139 @@
+"""Pictures from strangers' files: whatever lies in a folder becomes upright RGB, or is set aside with its reason.
+
+The content decides, not the extension. The number of pixels is known before any is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from magicapture.references.errors import ReferencesError, SetAside
+
+#: Decoders that are tried; PIL has more (EPS runs Ghostscript), which photos do not need.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+DESCRIPTION = "description.txt"
+BYTES_PER_PIXEL = 8  # a file with more is no picture of at most max_pixels: 4 channels of 16 bits, uncompressed
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded picture: ``image`` (H, W, 3) uint8 RGB, upright; ``sha256`` of the file's bytes; ``note`` worth telling, or ""."""
+
+    name: str
+    image: np.ndarray
+    sha256: str
+    note: str = ""
+
+
+def scan(folder: str | Path, what: str) -> list[Path]:
+    """Everything in a folder that might be a picture, by name; raises ReferencesError when there is no such folder or nothing in it.
+
+    Hidden files, sub-folders and description.txt are left out. ``what`` names the folder in errors ("photos").
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise ReferencesError(f"the {what} folder {folder} does not exist; give a folder with one or more pictures")
+    if not folder.is_dir():
+        raise ReferencesError(f"{what}: {folder} is a file; give the folder it lies in")
+    try:
+        found = sorted(p for p in folder.iterdir() if not p.name.startswith(".") and p.name != DESCRIPTION and not p.is_dir())
+    except OSError as error:
+        raise ReferencesError(f"the {what} folder {folder} cannot be read: {error.strerror}") from error
+    if not found:
+        raise ReferencesError(f"the {what} folder {folder} holds no files; put one or more pictures into it")
+    return found
+
+
+def describe(folder: str | Path) -> str:
+    """The folder's description.txt on one line (at most 500 characters), or ""."""
+    path = Path(folder) / DESCRIPTION
+    return " ".join(path.read_text(errors="replace").split())[:500] if path.is_file() else ""
+
+
+def decode(path: Path, max_pixels: int) -> Photo:
+    """Read one picture. Raises SetAside with the reason; nothing else, whatever the bytes are."""
+    data = _bytes(path, max_pixels * BYTES_PER_PIXEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL warns of sizes that max_pixels decides about, and of odd EXIF
+        try:
+            opened = Image.open(io.BytesIO(data), formats=_formats())
+        except Image.DecompressionBombError:
+            raise SetAside(f"has far more than {max_pixels:,} pixels (preprocess.max_pixels); it was not opened") from None
+        except Exception:  # decoders raise anything on hostile bytes
+            raise SetAside(_not_a_picture(data)) from None
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise SetAside(f"has {width} x {height} pixels, more than {max_pixels:,} (preprocess.max_pixels); it was not opened")
+        kind = opened.format or "picture"
+        note = "animated; its first frame is used" if kind != "MPO" and getattr(opened, "is_animated", False) else ""
+        try:
+            opened.load()
+            image = _rgb(_srgb(_upright(opened)))
+        except Exception as error:  # see above
+            raise SetAside(f"is a damaged or truncated {kind} ({error or type(error).__name__})") from None
+    return Photo(path.name, image, hashlib.sha256(data).hexdigest(), note)
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    if not path.is_file():
+        raise SetAside("is not a regular file (a broken link or a device?)")
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise SetAside("is empty (0 bytes)")
+        if size > limit:
+            raise SetAside(f"has {size:,} bytes, more than a picture of preprocess.max_pixels can have; it was not opened")
+        return path.read_bytes()
+    except OSError as error:
+        raise SetAside(f"cannot be read: {error.strerror}") from error
+
+
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _not_a_picture(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+        return "is a HEIC picture, which is not read; export it as JPEG or PNG"
+    return f"is not a picture ({', '.join(_formats())} are read)"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return image
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """Pixels in sRGB: phones write Display P3, print shops CMYK with a profile."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "CMYK"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError, ValueError):  # a damaged profile: the plain conversion is near enough
+        return image
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8: 16-bit and float scaled to 8 bits, alpha put on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
+        top = values.max(initial=0.0)
+        unit = 65535.0 if image.mode.startswith("I;16") or top > 255 else 1.0 if image.mode == "F" and top <= 1 else 255.0
+        grey = np.clip(values / unit * 255, 0, 255).round().astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,55 @@
+"""The same picture twice: by its bytes, or re-encoded and resized (64-bit difference hash, then a look at the grey values)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+#: Greatest mean difference of 32 px grey thumbnails of one picture encoded twice. Measured on renders: re-encoded at quality
+#: 30 to 70 and half the size, at most 2.1; two poses of one person in one look whose hashes agree, at least 5.8.
+SAME = 4.0
+
+
+@dataclass(frozen=True)
+class Print:
+    """A picture's fingerprint; ``side`` px of detail decides which of two equals stays."""
+
+    name: str
+    sha256: str
+    side: int
+    hash: int
+    grey: np.ndarray = field(repr=False)
+
+
+def take(name: str, sha256: str, image: np.ndarray, side: int) -> Print:
+    """The fingerprint of an (H, W, 3) uint8 picture."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return Print(name, sha256, side, difference_hash(grey), cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32))
+
+
+def difference_hash(grey: np.ndarray) -> int:
+    """64 bits of an (H, W) picture: whether each of 8 x 8 cells is brighter than its right neighbour."""
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    bits = (small[:, :-1] > small[:, 1:]).ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def find(prints: Sequence[Print], distance: int) -> dict[int, str]:
+    """Index of each picture to leave out -> reason. Of equals the one with the most detail stays, then the first by name."""
+    out: dict[int, str] = {}
+    kept: list[Print] = []
+    for index in sorted(range(len(prints)), key=lambda i: (-prints[i].side, prints[i].name)):
+        mine = prints[index]
+        for other in kept:
+            if mine.sha256 == other.sha256:
+                out[index] = f"is the same file as {other.name}"
+            elif (mine.hash ^ other.hash).bit_count() <= distance and float(np.abs(mine.grey - other.grey).mean()) <= SAME:
+                out[index] = f"shows the same picture as {other.name} (preprocess.duplicate_distance)"
+            if index in out:
+                break
+        else:
+            kept.append(mine)
+    return out

@@ -1,0 +1,179 @@
+"""The preprocess stage: folders of photos and looks in, a prepared set out.
+
+Each picture goes through decode -> face -> square -> parsing -> verdict; then the set through duplicates -> one person.
+What fails is set aside with its reason and stops nothing, unless fewer than ``preprocess.min_pictures`` remain.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from magicapture.artifacts import lineage_key
+from magicapture.config import Config
+from magicapture.faces.align import align
+from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.embed import Embedder
+from magicapture.faces.parse import Parser, face_mask
+from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
+from magicapture.packs import load_pack
+from magicapture.references import duplicates, quality
+from magicapture.references.decode import Photo, decode, describe, scan
+from magicapture.references.errors import ReferencesError, SetAside
+from magicapture.references.framing import frame
+from magicapture.references.sheet import THUMB, Aside, render
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("detector", "parser", "recogniser", "judge")
+WHAT: Mapping[SetName, str] = {"source": "photos", "reference": "looks"}
+
+
+def run(photos: str | Path, looks: str | Path, out: str | Path, config: Config) -> Path:
+    """Write the ``prepared/1`` artifact (format: ``magicapture.faces.prepared``) to ``out`` and return it.
+
+    Raises ReferencesError for a missing or empty folder or too few usable pictures (listing why each was set aside), PackError
+    for a pack that cannot be used.
+    """
+    folders: dict[SetName, Path] = {"source": Path(photos), "reference": Path(looks)}
+    _check_folders(folders, Path(out))
+    paths = {name: scan(folder, WHAT[name]) for name, folder in folders.items()}
+    preparer = Preparer(config)
+    kept: dict[SetName, list[Candidate]] = {name: preparer.prepare(name, paths[name]) for name in SETS}
+    _warn(preparer, kept)
+    source, reference = ([candidate.picture for candidate in kept[name]] for name in SETS)
+    embeddings = {f"source.{role}": preparer.embed(role, source) for role in ("recogniser", "judge")}
+    descriptions = {name: describe(folder) for name, folder in folders.items()}
+    return write(
+        out,
+        resolution=preparer.pack.resolution,
+        source=source,
+        reference=reference,
+        embeddings=embeddings,
+        set_aside=[{"set": aside.set, "name": aside.name, "reason": aside.reason} for aside in preparer.aside],
+        warnings=preparer.warnings,
+        descriptions={name: text for name, text in descriptions.items() if text},
+        sheet=render(source, reference, preparer.aside, preparer.warnings),
+        lineage=lineage_key(SCHEMA, *sorted(preparer.hashes), *descriptions.values(), config.digest("preprocess"), preparer.pack.digest()),
+        config=config.model_dump(mode="json", include={"pack", "preprocess"}),
+    )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture that passed its own checks, and what the checks of the set need."""
+
+    picture: Picture
+    print: duplicates.Print
+    thumb: np.ndarray = field(repr=False)
+
+
+class Preparer:
+    """Networks loaded once, and the list of what was set aside."""
+
+    def __init__(self, config: Config) -> None:
+        self.knobs = config.preprocess
+        self.pack = load_pack(config.pack)
+        self.pack.require(*ROLES)
+        self.detector = FaceDetector(self.pack, config.device, self.knobs.min_detection)
+        self.parser = Parser(self.pack, config.device)
+        self.embedders = {role: Embedder(self.pack, role, config.device) for role in ("recogniser", "judge")}
+        self.aside: list[Aside] = []
+        self.warnings: list[str] = []
+        self.hashes: list[str] = []
+
+    def prepare(self, name: SetName, paths: list[Path]) -> list[Candidate]:
+        """The usable pictures of one set, in the order of their names; raises ReferencesError when too few remain."""
+        candidates = []
+        for path in tqdm(paths, desc=f"preprocess {WHAT[name]}", disable=None):
+            photo: Photo | None = None
+            try:
+                photo = decode(path, self.knobs.max_pixels)
+                self.hashes.append(f"{name}:{photo.sha256}")
+                candidates.append(self._candidate(name, photo))
+                if photo.note:
+                    self.warnings.append(f"{photo.name} is {photo.note}")
+            except SetAside as error:
+                self._set_aside(name, path.name, str(error), None if photo is None else _thumb(photo.image))
+        candidates = self._drop(name, candidates, duplicates.find([c.print for c in candidates], self.knobs.duplicate_distance))
+        if name == "source":
+            out = quality.strangers(self.embed("recogniser", [c.picture for c in candidates]), self.knobs.same_person)
+            reason = "seems to show someone else: cosine to the other photos {:.2f}, at least {:g} (preprocess.same_person)"
+            candidates = self._drop(name, candidates, {i: reason.format(cosine, self.knobs.same_person) for i, cosine in out.items()})
+        if len(candidates) < self.knobs.min_pictures:
+            listed = "".join(f"\n  {aside.name}: {aside.reason}" for aside in self.aside if aside.set == name)
+            raise ReferencesError(
+                f"{WHAT[name]}: {len(candidates)} of {len(paths)} pictures can be used, at least {self.knobs.min_pictures} needed "
+                f"(preprocess.min_pictures); add pictures in which one face is clear. Set aside:{listed}"
+            )
+        return candidates
+
+    def embed(self, role: str, pictures: list[Picture]) -> np.ndarray:
+        """(n, D) unit rows from the prepared pictures themselves: the same face, at the same size, as mask and key points."""
+        crops = [align(picture.image, picture.keypoints) for picture in pictures if picture.keypoints is not None]
+        return self.embedders[role].embed(np.stack(crops) if crops else np.zeros((0, 112, 112, 3), np.uint8))
+
+    def _candidate(self, name: SetName, photo: Photo) -> Candidate:
+        quality.check_size(photo.image, self.knobs)
+        face = quality.only_face(self.detector.detect(photo.image), self.knobs)
+        if face is None and name == "source":
+            raise SetAside(f"no face found (preprocess.min_detection {self.knobs.min_detection:g}); use a photo in which the face is clear")
+        square = frame(photo.image.shape[0], photo.image.shape[1], face, self.knobs)
+        resolution = self.pack.resolution
+        image = square.cut(photo.image, resolution)
+        # Parsed at the network's own detail, not at the training size: the mask's edge is finer that way.
+        parsing = self.parser.parse(square.cut(photo.image, max(resolution, self.parser.size)), (resolution, resolution))
+        fingerprint = duplicates.take(photo.name, photo.sha256, photo.image, square.side)
+        thumb = _thumb(photo.image)
+        if face is None:
+            self.warnings.append(f"{photo.name} shows no face: the whole picture counts as look")
+            return Candidate(Picture(photo.name, image, parsing, np.zeros(parsing.shape, bool), sha256=photo.sha256), fingerprint, thumb)
+        keypoints, box = square.move(face.keypoints, resolution), square.move(face.box.reshape(2, 2), resolution).reshape(4)
+        mask = face_mask(parsing, box)
+        if not mask.any():
+            raise SetAside("a face was found, but the parser sees no skin in it; use a picture in which the face is clear")
+        sharp = quality.sharpness(image, box)
+        if name == "source":
+            quality.check_photo(image, mask, sharp, self.knobs)
+        return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
+
+    def _drop(self, name: SetName, candidates: list[Candidate], reasons: Mapping[int, str]) -> list[Candidate]:
+        for index, reason in sorted(reasons.items()):
+            self._set_aside(name, candidates[index].picture.name, reason, candidates[index].thumb)
+        return [candidate for index, candidate in enumerate(candidates) if index not in reasons]
+
+    def _set_aside(self, name: SetName, file: str, reason: str, thumb: np.ndarray | None) -> None:
+        logger.warning("%s: %s set aside: %s", WHAT[name], file, reason)
+        self.aside.append(Aside(name, file, reason, thumb))
+
+
+def _check_folders(folders: Mapping[SetName, Path], out: Path) -> None:
+    if folders["source"].resolve() == folders["reference"].resolve():
+        raise ReferencesError(f"photos and looks are the same folder ({folders['source']}); the look comes from pictures of its own")
+    for name, folder in folders.items():
+        if folder.resolve().is_relative_to(out.resolve()):
+            raise ReferencesError(f"out ({out}) holds the {WHAT[name]} folder and would replace it; choose another folder")
+
+
+def _warn(preparer: Preparer, kept: Mapping[SetName, list[Candidate]]) -> None:
+    for name in SETS:
+        if len(kept[name]) == 1:
+            preparer.warnings.append(f"only one usable picture in {WHAT[name]}: it works, 4 to 6 work better")
+    photos = {candidate.picture.sha256: candidate.picture.name for candidate in kept["source"]}
+    for candidate in kept["reference"]:
+        if candidate.picture.sha256 in photos:
+            preparer.warnings.append(f"{candidate.picture.name} is also among the photos ({photos[candidate.picture.sha256]})")
+    for warning in preparer.warnings:
+        logger.warning("%s", warning)
+
+
+def _thumb(image: np.ndarray) -> np.ndarray:
+    scale = THUMB / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image

@@ -1,0 +1,7 @@
+"""MLflow runs, model versions, the promotion gate: the only room that imports mlflow, and only when it talks to a server."""
+
+from magicapture.registry.promotion import promote, track
+from magicapture.registry.runs import Plan, close, resolve
+from magicapture.registry.tracking import TrackingDown
+
+__all__ = ["Plan", "TrackingDown", "close", "promote", "resolve", "track"]

@@ -1,0 +1,128 @@
+"""What a run is made of: hashes of data, code and pack, and which knobs each stage reads. No MLflow here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from magicapture.artifacts import ArtifactError, content_hash, lineage_key
+from magicapture.config import Config
+from magicapture.packs.pack import load_pack
+
+PACKAGE = Path(__file__).parent.parent
+CODE_SUFFIXES = (".py", ".html", ".j2", ".css")
+
+# The sections of the configuration that reach a stage. A stage is given these alone (the others at their defaults), so
+# that a knob of a later stage never makes an earlier one run again; tests/registry/test_lineage.py holds the rooms to it.
+# Evaluation gets all: its report shows the whole configuration.
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "preprocess": ("preprocess",),
+    "inversion": ("training", "inversion"),
+    "tuning": ("training", "tuning", "generation"),
+    "generation": ("generation", "evaluation"),
+    "postprocessing": ("postprocessing",),
+    "evaluation": ("preprocess", "training", "inversion", "tuning", "generation", "postprocessing", "evaluation", "promotion"),
+}
+# Validation while tuning samples with the user's sampler and scales and avoids the user's seeds, but has its own prompts.
+UNREAD = {"tuning": ("generation.prompts",)}
+
+
+def stage_config(config: Config, stage: str) -> str:
+    """The knobs a stage may read, as JSON with sorted keys: equal knobs give equal text (a cache key)."""
+    data = config.model_dump(mode="json", include={"pack", "device", "precision", *SECTIONS[stage]})
+    for dotted in UNREAD.get(stage, ()):
+        section, _, knob = dotted.partition(".")
+        data[section].pop(knob)
+    return json.dumps(data, sort_keys=True)
+
+
+def code_hash(package: Path = PACKAGE) -> str:
+    """16 hex digits over the names and contents of the package's source files (weights and presets left out)."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.suffix in CODE_SUFFIXES and path.is_file():
+            digest.update(str(path.relative_to(package)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def data_lineage(photos: str | Path, looks: str | Path) -> dict[str, str]:
+    """Tags that name the data: its content hash and, where a ``.dvc`` file tracks it, DVC's md5, commit and state.
+
+    Keys ``data.hash`` always; ``data.dvc`` (md5 in the .dvc file), ``data.revision`` (the commit that last touched that
+    file) and ``data.dirty`` ("true" when the folder differs from what the file records) when DVC tracks the photos.
+    Raises ArtifactError for a folder that does not exist.
+    """
+    for name, folder in (("photos", photos), ("looks", looks)):
+        if not Path(folder).is_dir():
+            raise ArtifactError(f"{name} folder {folder} does not exist; give a folder of pictures (for the sample data: `dvc pull`)")
+    tags = {"data.hash": lineage_key(content_hash(photos), content_hash(looks))}
+    tracked = _dvc_file(Path(photos).resolve())
+    if tracked:
+        output = yaml.safe_load(tracked.read_text())["outs"][0]
+        tags["data.dvc"] = str(output["md5"])
+        tags["data.dirty"] = str(dvc_md5(tracked.parent / output["path"]) != output["md5"]).lower()
+        tags["data.revision"] = git(tracked.parent, "log", "-1", "--format=%H", "--", tracked.name)
+    return tags
+
+
+def dvc_md5(folder: Path) -> str:
+    """The md5 DVC 3 gives a directory: over the JSON list of its files' md5 and relative paths, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = [{"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def code_lineage(package: Path = PACKAGE) -> dict[str, str]:
+    """Tags that name the code: its hash, the git commit and whether the checkout differs from it.
+
+    Stage images carry no git: there the build writes MAGICAPTURE_COMMIT.
+    """
+    commit = git(package, "rev-parse", "HEAD")
+    dirty = str(bool(git(package, "status", "--porcelain", "--untracked-files=no"))).lower() if commit else "unknown"
+    return {"code.hash": code_hash(package), "git.commit": commit or os.environ.get("MAGICAPTURE_COMMIT", "unknown"), "git.dirty": dirty}
+
+
+def run_lineage(photos: str | Path, looks: str | Path, config: Config, seeds: Iterable[int]) -> dict[str, str]:
+    """All lineage tags of a run; ``lineage`` names the whole of it: data + configuration + pack + code + seeds."""
+    tags = data_lineage(photos, looks) | code_lineage()
+    tags |= {"pack": config.pack, "pack.digest": load_pack(config.pack).digest(), "config.digest": config.digest()}
+    tags["seeds"] = ",".join(str(seed) for seed in seeds)
+    tags["lineage"] = lineage_key(*(tags[name] for name in ("data.hash", "code.hash", "pack.digest", "config.digest", "seeds")))
+    return tags
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping -> dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Output of a git command in a folder; empty where there is no git, no repository or no commit."""
+    try:
+        result = subprocess.run(("git", "-C", str(folder), *arguments), capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def _dvc_file(folder: Path) -> Path | None:
+    """The ``NAME.dvc`` beside the folder or one of its ancestors NAME."""
+    for path in (folder, *folder.parents):
+        candidate = path.with_name(path.name + ".dvc") if path.name else path
+        if candidate.is_file():
+            return candidate
+    return None

@@ -1,0 +1,186 @@
+"""Promotion: ship every stage to MLflow, register the best candidate, move the champion's alias or say why not.
+
+When the tracking server is down nothing is lost: the artifacts are copied into the promotion artifact's ``outbox`` and
+:func:`track` sends them later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, writing
+from magicapture.config import Config, load_config
+from magicapture.registry.contents import STAGES, StageRecord, read_stage
+from magicapture.registry.gate import Scores, best_of, read_scores, verdict
+from magicapture.registry.lineage import code_lineage
+from magicapture.registry.models import champion_of, crown, find_version, model_name, register
+from magicapture.registry.runs import JOB_TAG
+from magicapture.registry.tracking import Tracker, TrackingDown
+
+OUTBOX = "outbox"
+Candidate = str | Path | Mapping[str, str | Path]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that a pipeline run leaves to promotion, read and checked before anything is sent."""
+
+    candidates: list[dict[str, Path]]
+    seeds: list[str]
+    scores: list[Scores]
+    best: int
+    stages: list[StageRecord]
+    tags: dict[str, str]
+    run: str | None
+
+
+def promote(candidates: Sequence[Candidate], out: str | Path, config: Config | str | Path, run: str | Path | None = None) -> Path:
+    """Register the best of the candidates and decide on the champion; writes a ``promotion/1`` artifact.
+
+    A candidate maps artifact kinds to folders: ``adapter`` and ``evaluation`` are needed; ``prepared``, ``tokens``,
+    ``images`` and ``portraits`` are logged too where given. An evaluation's folder alone stands for it and the artifacts
+    beside it. ``run`` is the ``run/1`` artifact of the pipeline run;
+    without it a parent run is opened here. The same lineage promoted twice is one version.
+    Content: {model, version (null when tracking is down), champion, reason, previous, lineage, run, best (index),
+    candidates: [{seed, selection, identity, protocol, folders}]}. Raises ArtifactError for artifacts that do not fit.
+    """
+    knobs = load_config(config)
+    batch = _read(candidates, run)
+    outcome = _send_or_explain(batch, knobs, closing=run is None)
+    with writing(out, "promotion/1", lineage=batch.tags["lineage"], config=knobs.model_dump(mode="json")) as draft:
+        draft.content = outcome | {"lineage": batch.tags["lineage"], "tags": batch.tags, "best": batch.best, "candidates": _listed(batch)}
+        if outcome["version"] is None:
+            draft.content["outbox"] = _keep(batch, draft.path)
+    return Path(out)
+
+
+def track(folder: str | Path) -> str:
+    """Send what a promotion kept while the tracking server was down; returns a sentence on what happened.
+
+    The promotion artifact is written anew, with version and verdict and without its outbox. Raises TrackingDown when
+    the server still does not answer (the folder is then as it was) and ArtifactError for another kind of folder.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder, "promotion")
+    content: dict[str, Any] = manifest["content"]
+    if "outbox" not in content:
+        return f"{folder}: nothing to send; version {content['version']} of {content['model']} is registered"
+    kept = [{kind: folder / path for kind, path in entry.items()} for entry in content["outbox"]]
+    batch = _read(kept, None, content["tags"], content["run"])
+    outcome = _send(batch, load_config(manifest["config"]), closing=True)
+    with writing(folder, "promotion/1", lineage=manifest["lineage"], config=manifest["config"]) as draft:
+        draft.content = {name: value for name, value in content.items() if name != "outbox"} | outcome
+    return f"{folder}: sent {len(batch.stages)} stages; {outcome['model']} version {outcome['version']}: {outcome['reason']}"
+
+
+def _read(candidates: Sequence[Candidate], run: str | Path | None, tags: dict[str, str] | None = None, parent: str | None = None) -> Batch:
+    if not candidates:
+        raise ArtifactError("no candidates to promote; expected at least one {'adapter': folder, 'evaluation': folder}")
+    folders, seeds, scores, stages = [], [], [], []
+    for candidate in map(_folders, candidates):
+        unknown, missing = set(candidate) - set(STAGES), {"adapter", "evaluation"} - set(candidate)
+        if unknown or missing:
+            raise ArtifactError(f"candidate {candidate}: needs adapter and evaluation, may have {', '.join(STAGES)}")
+        folders.append({kind: candidate[kind] for kind in STAGES if kind in candidate})
+        seeds.append(str(read_manifest(candidate["adapter"], "adapter")["content"]["seed"]))
+        scores.append(read_scores(candidate["evaluation"]))
+        for kind, folder in folders[-1].items():
+            if kind != "prepared" or len(folders) == 1:  # one prepared set serves every seed
+                stages.append(read_stage(kind, folder, "" if kind == "prepared" else seeds[-1]))
+    if run is not None:
+        content = read_manifest(run, "run")["content"]
+        tags, parent = content["tags"] | {JOB_TAG: content["job"]}, content["run"]
+    if tags is None:
+        hashes = [record.tags.get("best_hash", record.made) for record in stages if record.stage == "tuning"]
+        tags = code_lineage() | {"lineage": lineage_key(*hashes, *(score.protocol for score in scores)), "seeds": ",".join(seeds)}
+    return Batch(folders, seeds, scores, best_of(scores), stages, tags, parent)
+
+
+def _folders(candidate: Candidate) -> dict[str, Path]:
+    """Artifact kind -> folder; beside an evaluation, and one folder further out, lie the others."""
+    if isinstance(candidate, Mapping):
+        return {kind: Path(folder) for kind, folder in candidate.items()}
+    evaluation = Path(candidate)
+    read_manifest(evaluation, "evaluation")
+    found = {}
+    for manifest in (*evaluation.parent.parent.glob(f"*/{MANIFEST}"), *evaluation.parent.glob(f"*/{MANIFEST}")):
+        kind = json.loads(manifest.read_text())["schema"].partition("/")[0]
+        if kind in STAGES:
+            found[kind] = manifest.parent
+    return found | {"evaluation": evaluation}
+
+
+def _send_or_explain(batch: Batch, config: Config, closing: bool) -> dict[str, Any]:
+    try:
+        return _send(batch, config, closing)
+    except TrackingDown as error:
+        logger.warning("%s. Everything is kept in the promotion artifact; send it later with `magicapture track FOLDER`.", error)
+        return {"model": model_name(config), "version": None, "champion": False, "reason": str(error), "previous": None, "run": batch.run}
+
+
+def _send(batch: Batch, config: Config, closing: bool) -> dict[str, Any]:
+    """Log stages, register the best, decide. Every step finds what an earlier, interrupted attempt already did.
+
+    ``closing`` ends the parent run: within a pipeline its exit handler does.
+    """
+    name, lineage = model_name(config), batch.tags["lineage"]
+    tracker = Tracker.connect()
+    with tracker.guarded():
+        parent = batch.run or tracker.open_run(f"{config.promotion.subject} {lineage[:8]}", batch.tags)
+        runs = {record.name: tracker.log_stage(parent, record, batch.tags) for record in batch.stages}
+        best, scores = batch.candidates[batch.best], batch.scores[batch.best]
+        version = find_version(tracker, name, lineage)
+        known = version is not None
+        if version is None:
+            origin = runs[f"tuning seed {batch.seeds[batch.best]}"]
+            tags = {**batch.tags, **scores.tags(), "seed": batch.seeds[batch.best], "tuning.run": origin}
+            holder = tracker.client.create_run(tracker.experiment, run_name="promotion", tags={**tags, "mlflow.parentRunId": parent})
+            version = register(tracker, name, best["adapter"], config, str(holder.info.run_id), tags)
+        champion = champion_of(tracker, name)
+        old = str(champion.version) if champion else None
+        if old == version:
+            crowned, reason = True, f"version {version} of the same lineage is the champion already"
+        else:
+            crowned, reason = verdict(scores, Scores.from_tags(champion.tags) if champion else None, config.promotion)
+            reason += f" (version {version} of the same lineage was registered before)" if known else ""
+            if crowned:
+                crown(tracker, name, version, old)
+        decision = {"model": name, "model.version": version, "champion": str(crowned).lower(), "reason": reason}
+        for tag, value in decision.items():
+            tracker.client.set_tag(parent, f"promotion.{tag}", value)
+        tracker.log_metrics(parent, [("selection", scores.selection, 0), ("identity", scores.identity, 0)], batch.stages[-1].time_ms)
+        if closing:
+            tracker.close_run(parent, "FINISHED")
+    return {"model": name, "version": version, "champion": crowned, "reason": reason, "previous": old, "run": parent}
+
+
+def _listed(batch: Batch) -> list[dict[str, Any]]:
+    return [
+        {
+            "seed": seed, "selection": score.selection, "identity": score.identity, "protocol": score.protocol,
+            "folders": {kind: str(path.resolve()) for kind, path in folders.items()},
+        }
+        for seed, score, folders in zip(batch.seeds, batch.scores, batch.candidates, strict=True)
+    ]  # fmt: skip
+
+
+def _keep(batch: Batch, draft: Path) -> list[dict[str, str]]:
+    """Copy every stage artifact under the draft's outbox: on a cluster the originals go when the pod ends."""
+    entries = []
+    for seed, folders in zip(batch.seeds, batch.candidates, strict=True):
+        entry = {}
+        for kind, folder in folders.items():
+            target = Path(OUTBOX) / (kind if kind == "prepared" else f"seed-{seed}/{kind}")
+            if not (draft / target).exists():
+                shutil.copytree(folder, draft / target)
+            entry[kind] = str(target)
+        entries.append(entry)
+    return entries

@@ -1,0 +1,180 @@
+"""The table of contents: one function a stage, paths in, a path out. The command line and the components call only these.
+
+::
+
+    prepared = preprocess("data/person", "data/look", "a/prepared", "mini")
+    tokens = invert(prepared, "a/tokens", "mini", seed=0, checkpoints="a/checkpoints")
+    adapter = tune(prepared, tokens, "a/adapter", "mini", seed=0, checkpoints="a/checkpoints")
+    images = generate(adapter, "a/images", "mini")
+    portraits = postprocess(images, "a/portraits", "mini")
+    evaluation = evaluate(portraits, prepared, "a/evaluation", "mini")
+    promote([{"adapter": adapter, "evaluation": evaluation}], "a/promotion", "mini")
+
+Each writes one artifact (``magicapture.artifacts``): a folder with ``manifest.json``, whose top level is ``schema`` (the
+artifact's kind and version), ``lineage`` (key of data + configuration + code), ``files`` (path -> sha256), ``config`` (the
+knobs used), ``made`` ({id, time} of this very making) and ``content`` (described at each stage below). It is written aside
+and renamed: ``out`` is either complete or as it was before. Pictures are RGB PNG files, 8 bit.
+
+``config`` is a :class:`~magicapture.config.Config`, a preset's name (``"mini"``), a YAML file or a mapping. All stages
+raise ConfigError for knobs that cannot be used, PackError for weights that are missing or altered, and ArtifactError for an
+input folder that is missing, damaged or of another kind.
+
+A stage's room is imported inside its function: a machine that only preprocesses needs no torch, and none needs MLflow but
+the one that promotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from magicapture.config import Config, load_config
+
+Folder = str | Path
+Settings = Config | Mapping[str, Any] | str | Path
+
+
+def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings) -> Path:
+    """Photos of one person and images of one look -> the prepared set (artifact ``prepared/1``).
+
+    Decodes safely (EXIF orientation applied), finds and judges the face of every picture, crops a square around it. A picture
+    that cannot be used is set aside with its reason; the stage fails only when fewer than ``preprocess.min_pictures`` of a
+    folder remain. A ``description.txt`` in either folder says the person or the look in words (for a baseline only).
+
+    Writes, R the side in px of the pack's pictures, i the index from 0:
+
+    - ``source/<i>.png``, ``reference/<i>.png`` (R, R, 3); beside each ``<i>.mask.png`` (R, R; 255 = face) and
+      ``<i>.parsing.png`` (R, R; classes of ``faces.classes.PARSING_CLASSES``)
+    - ``embeddings.safetensors``: ``"source.recogniser"`` and ``"source.judge"``, (photos, dimensions) float32, unit rows
+    - ``sheet.html``: every picture with its verdict
+    - content: ``resolution`` R; ``source``, ``reference``: [{name, file, mask, parsing, keypoints 5 x (x, y) px, box (left,
+      top, right, bottom) px, score 0..1, sharpness, sha256 of the photo}] (a look without a face stays: keypoints null, mask empty);
+      ``set_aside``: [{set, name, reason}]; ``warnings``; ``descriptions``: {source, reference}
+
+    Read it with ``magicapture.faces.prepared.PreparedSet``.
+    """
+    from magicapture import references
+
+    return references.run(photos, looks, out, load_config(config))
+
+
+def invert(prepared: Folder, out: Folder, config: Settings, seed: int, checkpoints: Folder) -> Path:
+    """Phase 1, textual inversion: the vectors of ``[V1]`` (the person) and ``[V2]`` (the look) (paper eq. 9; ``tokens/1``).
+
+    ``checkpoints`` is a folder that outlives a killed task: the same call continues from the last checkpoint of the same
+    lineage and ends with the same tensors.
+
+    Writes:
+
+    - ``tokens.safetensors``: ``"[V1]"``, ``"[V2]"`` (width,) float32; loads in stock diffusers ``load_textual_inversion``
+    - ``curves.jsonl``: one object a step {phase "inversion", step, total, source, reference, lr}
+    - content: ``steps``, ``tensor_hash``, ``machine``, ``threads``
+    """
+    from magicapture.training import inversion
+
+    return inversion.run(prepared, out, load_config(config), seed, checkpoints)
+
+
+def tune(
+    prepared: Folder,
+    tokens: Folder,
+    out: Folder,
+    config: Settings,
+    seed: int,
+    checkpoints: Folder,
+    until_step: int | None = None,
+) -> Path:
+    """Phase 2: LoRA and tokens together (paper eq. 10; artifact ``adapter/1``). The best step by the judge is kept.
+
+    ``checkpoints`` as in :func:`invert`. ``until_step`` stops after that many updates of the full schedule; called again
+    with a later one (or None) on the same checkpoints, training goes on as if it had never stopped.
+
+    Writes:
+
+    - ``pytorch_lora_weights.safetensors`` (stock ``StableDiffusionPipeline.load_lora_weights`` reads it) and
+      ``tokens.safetensors``: of the best step; ``last/``: both of the last step
+    - ``curves.jsonl``: the inversion's lines, then one a step {phase "tuning", step, total, source, reference, composed,
+      identity, attention, lr}
+    - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation
+    - ``attention/{source,reference,composed}.png``, and ``-v1``, ``-v2`` of each: where each token looks
+    - content: ``pack``, ``pack_digest``, ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}],
+      ``best_hash``, ``last_hash`` (of tensors), ``descriptions``, ``seed``, ``train_seconds``
+    """
+    from magicapture.training import tuning
+
+    return tuning.run(prepared, tokens, out, load_config(config), seed, checkpoints, until_step)
+
+
+def generate(
+    adapter: Folder,
+    out: Folder,
+    config: Settings,
+    prompts: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Path:
+    """Prompts x seeds -> pictures (artifact ``images/1``), with the untuned base model's beside them for comparison.
+
+    ``prompts`` and ``seeds``, when None or empty, are ``generation.prompts`` and ``generation.seeds``; picture i depends only on its own
+    prompt and seed. ``[V1]`` and ``[V2]`` in a prompt stand for the learnt tokens.
+
+    Writes:
+
+    - ``images/<4 digits>.png`` (R, R, 3); ``training/``: the adapter's curves, samples and attention maps
+    - content: ``items``: [{file, kind "portrait" | "base" (untuned, tokens taken out of the prompt) | "attributes" (untuned,
+      prompted with the descriptions in words), prompt, seed, sampler, steps, guidance, unet_scale, text_scale}];
+      ``adapter``: the adapter's content
+    """
+    from magicapture import generation
+
+    return generation.run(adapter, out, load_config(config), prompts or None, seeds or None)
+
+
+def postprocess(images: Folder, out: Folder, config: Settings) -> Path:
+    """Super-resolution and face restoration (artifact ``portraits/1``).
+
+    Writes:
+
+    - ``images/<4 digits>.png`` (scale x R on a side), ``before/<4 digits>.png`` as generated, ``training/`` as it came
+    - content: ``items`` as generated, with ``before`` and ``size`` [width, height] px; ``adapter``
+    """
+    from magicapture import postprocessing
+
+    return postprocessing.run(images, out, load_config(config))
+
+
+def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) -> Path:
+    """Scores, ranking and report (artifact ``evaluation/1``). The judge selects, the referee only reports.
+
+    ``images`` is a ``portraits/1`` or an ``images/1`` artifact.
+
+    Writes:
+
+    - ``scores.json``: ``protocol`` (hash); ``items``: [{file, before, kind, prompt, seed, identity (judge's cosine),
+      referee (raw CSIM), likeness (normalised, or null), style, aesthetic, rank, selection}]; ``sets.<kind>.<measure>``: {mean, low,
+      high (95 % interval), n}
+    - ``report.html``: self-contained; ``images/``: the pictures in their new order of rank
+    - content: ``protocol``, ``selection`` and ``identity`` (means over the better-ranked half of the portraits), ``best``
+      (file), ``adapter``
+    """
+    from magicapture import evaluation
+
+    return evaluation.run(images, prepared, out, load_config(config))
+
+
+def promote(candidates: Sequence[Mapping[str, Folder]], out: Folder, config: Settings, run: Folder | None = None) -> Path:
+    """The best candidate becomes a model version; alias ``champion`` moves to it or stays, with the reason (``promotion/1``).
+
+    A candidate maps artifact kinds to folders: ``adapter`` and ``evaluation`` are needed, ``prepared``, ``tokens``, ``images``
+    and ``portraits`` are logged too where given. ``run`` is the ``run/1`` artifact of a pipeline run; without it a parent run
+    is opened here. Idempotent by lineage: the same candidates again make no second version. A tracking server that
+    is down fails nothing: what was to be sent is kept in ``out`` for ``magicapture track``.
+
+    Writes:
+
+    - content: ``model``, ``version`` (null while tracking is down), ``champion`` (bool), ``reason``, ``previous``, ``run``,
+      ``best`` (index), ``candidates`` [{seed, selection, identity, protocol, folders}], ``tags``; ``outbox`` while unsent
+    """
+    from magicapture import registry
+
+    return registry.promote(candidates, out, load_config(config), run)

@@ -1,0 +1,163 @@
+"""From a prepared set to the rows of a step: cached latents in several augmented versions, masks, key points, prompts, noise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from magicapture.artifacts import lineage_key, write_bytes
+from magicapture.backbones import Backbone
+from magicapture.config import Augment
+from magicapture.faces.prepared import PreparedItem, PreparedSet
+from magicapture.packs import Pack
+from magicapture.training import prompts
+from magicapture.training.augment import augmented, flipped_keypoints, is_flipped, picture_hash
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prepared picture in all its augmented versions, ready to be drawn from.
+
+    ``mean`` and ``std`` (versions, C, h, w): the VAE posterior in scaled latents, so that every draw is a fresh sample; ``face``
+    (versions, 1, H, W) float32 of 0 and 1; ``keypoints`` (versions, 5, 2) px, None for a look without a face.
+    """
+
+    mean: Tensor
+    std: Tensor
+    face: Tensor
+    keypoints: Tensor | None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Examples of both sets; composed rows are drawn from the reference set (paper, eq. 6)."""
+
+    source: tuple[Example, ...]
+    reference: tuple[Example, ...]
+
+    def of(self, kind: str) -> tuple[Example, ...]:
+        """The examples that rows of a kind are drawn from."""
+        return self.source if kind == "source" else self.reference
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one UNet pass, kind after kind.
+
+    ``clean`` and ``noise`` (rows, C, h, w); ``timesteps`` (rows,) long, on the CPU too as ``steps``; ``face`` (rows, 1, H, W);
+    ``keypoints`` (rows, 5, 2) px on the CPU, NaN where there is no face.
+    """
+
+    kinds: tuple[str, ...]
+    prompts: list[str]
+    clean: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    face: Tensor
+    keypoints: Tensor
+
+    def rows(self, *kinds: str) -> list[int]:
+        """Indices of the rows of these kinds."""
+        return [index for index, kind in enumerate(self.kinds) if kind in kinds]
+
+
+def load_training_data(prepared: PreparedSet, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> TrainingData:
+    """Encode every picture of a prepared set in ``config.versions`` augmented versions, or read them from ``cache``.
+
+    Raises ValueError when a set is empty or of another resolution than the backbone.
+    """
+    if prepared.resolution != backbone.resolution:
+        raise ValueError(
+            f"{prepared.folder}: prepared at {prepared.resolution} px, but the pack's diffusion model works at {backbone.resolution} px; "
+            "run preprocess again with this pack"
+        )
+    for name, items in (("source", prepared.source), ("reference", prepared.reference)):
+        if not items:
+            raise ValueError(
+                f"{prepared.folder}: the {name} set is empty; expected at least one usable picture (see its sheet.html for what was set aside)"
+            )
+
+    def examples(items: Sequence[PreparedItem]) -> tuple[Example, ...]:
+        return tuple(_example(item, pack, backbone, config, cache) for item in items)
+
+    return TrainingData(examples(prepared.source), examples(prepared.reference))
+
+
+def draw_batch(
+    data: TrainingData, kinds: Sequence[str], rows: int, timesteps: int, generator: torch.Generator, device: torch.device
+) -> Batch:
+    """``rows`` rows of each kind: pictures (different ones while there are enough), versions, prompts, timesteps, latents, noise.
+
+    Timesteps are uniform over the full range 0..timesteps-1 for every kind (design, principle 4). Everything comes from ``generator`` (on the
+    CPU, so that every device sees the same draws).
+    """
+    clean, faces, keypoints, words = [], [], [], []
+    for kind in kinds:
+        examples = data.of(kind)
+        order = torch.cat([torch.randperm(len(examples), generator=generator) for _ in range(-(-rows // len(examples)))])
+        for index in order[:rows].tolist():
+            example = examples[index]
+            version = int(torch.randint(len(example.mean), (), generator=generator))
+            mean = example.mean[version]
+            clean.append(mean + example.std[version] * torch.randn(mean.shape, generator=generator))
+            faces.append(example.face[version])
+            keypoints.append(torch.full((5, 2), torch.nan) if example.keypoints is None else example.keypoints[version])
+            words.append(prompts.draw(kind, generator))
+    latents = torch.stack(clean)
+    return Batch(
+        kinds=tuple(kind for kind in kinds for _ in range(rows)),
+        prompts=words,
+        clean=latents.to(device),
+        noise=torch.randn(latents.shape, generator=generator).to(device),
+        timesteps=torch.randint(timesteps, (len(latents),), generator=generator).to(device),
+        face=torch.stack(faces).to(device),
+        keypoints=torch.stack(keypoints),
+    )
+
+
+def _example(item: PreparedItem, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> Example:
+    mean, std = _latents(item.image(), pack, backbone, config, cache)
+    flips = [is_flipped(version, config) for version in range(config.versions)]
+    face = torch.from_numpy(item.mask().astype(np.float32))[None]
+    keypoints = None
+    if item.keypoints is not None:
+        mirrored = flipped_keypoints(item.keypoints, backbone.resolution)
+        keypoints = torch.from_numpy(np.stack([mirrored if flip else item.keypoints for flip in flips]).astype(np.float32))
+    return Example(mean, std, torch.stack([face.flip(-1) if flip else face for flip in flips]), keypoints)
+
+
+def _latents(image: np.ndarray, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> tuple[Tensor, Tensor]:
+    """Posterior mean and standard deviation of every version, from the cache when it holds them.
+
+    The key names the content (pixels, augmentation, weights, precision), not a position: a cache can be shared and never mixes pictures up.
+    """
+    key = lineage_key("latents/1", picture_hash(image), config.model_dump_json(), pack.digest(), str(backbone.dtype), backbone.device.type)
+    path = cache / f"{key}.safetensors"
+    if path.is_file():
+        try:
+            stored = load_file(path)
+            return stored["mean"], stored["std"]
+        except (SafetensorError, KeyError) as error:
+            log.warning("%s is damaged (%s): encoding the picture again", path, error)
+    pictures = np.stack([augmented(image, version, config) for version in range(config.versions)])
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
+    vae = backbone.vae
+    means, stds = [], []
+    with torch.no_grad():
+        for part in images.split(4):
+            posterior = vae.encode(part.to(backbone.device, backbone.dtype)).latent_dist
+            means.append((posterior.mean.float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor)
+            stds.append(posterior.std.float() * vae.config.scaling_factor)
+    mean, std = torch.cat(means).cpu(), torch.cat(stds).cpu()
+    write_bytes(path, save({"mean": mean, "std": std}))
+    return mean, std

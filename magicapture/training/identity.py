@@ -1,0 +1,98 @@
+"""Who the estimate shows: the face of the decoded clean estimate, aligned and embedded with gradients (paper, eq. 7).
+
+Where the face lies is known from preprocessing, so nothing is detected and nothing leaves the graph or the device.
+"""
+
+from __future__ import annotations
+
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from magicapture.backbones import Backbone
+from magicapture.faces.align import matrix
+from magicapture.training import losses
+
+#: Side in px of the aligned crop that recognisers take.
+CROP = 112
+
+
+class FaceIdentity:
+    """The identity term against one person.
+
+    ``recogniser`` maps (B, 3, 112, 112) RGB in [-1, 1] to (B, D) and is frozen; ``person`` (D,) is the mean of the source photos'
+    unit embeddings. ``timestep_limit`` is T'/T.
+    """
+
+    def __init__(self, backbone: Backbone, recogniser: nn.Module, person: Tensor, timestep_limit: float) -> None:
+        self.backbone = backbone
+        self.recogniser = recogniser.to(backbone.device).eval().requires_grad_(False)
+        self.person = F.normalize(person.float(), dim=-1).to(backbone.device)
+        self.timestep_limit = timestep_limit
+
+    def measure_region(self, latents: Tensor, keypoints: Tensor) -> float | None:
+        """Let the backbone find how little around these faces it may decode; returns the margin in latent cells, None = everything.
+
+        ``latents`` (B, C, h, w), ``keypoints`` (B, 5, 2) px of pictures as they occur in training.
+        """
+        transforms = _transforms(keypoints)
+
+        def embed(pictures: Tensor, offsets: Tensor) -> Tensor:
+            return self._embed(pictures, transforms, offsets)
+
+        region = self.backbone.measure_region(latents.to(self.backbone.device), _boxes(transforms, self.backbone.resolution), embed)
+        return region.margin
+
+    def counted(self, timesteps: Tensor, keypoints: Tensor) -> tuple[Tensor, float]:
+        """Which rows count (rows,) bool and their weight: t <= T' and a known face; T / T', so that the mean is unbiased for eq. 7."""
+        steps = len(self.backbone.schedule.alphas_cumprod)
+        limit = max(1, round(self.timestep_limit * steps))
+        return (timesteps.cpu() < limit) & ~keypoints.isnan().any(dim=(1, 2)), steps / limit
+
+    def __call__(self, clean: Tensor, keypoints: Tensor) -> Tensor:
+        """1 - cosine to the person (rows,) of estimated clean latents (rows, C, h, w) whose faces are at ``keypoints`` (rows, 5, 2) px."""
+        transforms = _transforms(keypoints)
+        pictures, offsets = self.backbone.decode_region(clean, _boxes(transforms, self.backbone.resolution))
+        embedding = self._embed(pictures, transforms, offsets)
+        return losses.identity(embedding, self.person.expand_as(embedding))
+
+    def _embed(self, pictures: Tensor, transforms: Tensor, offsets: Tensor) -> Tensor:
+        # Decoders overshoot; what is saved and recognised later is clamped too.
+        return self.recogniser(aligned(pictures.clamp(-1, 1), transforms, offsets))
+
+
+def aligned(pictures: Tensor, transforms: Tensor, offsets: Tensor, size: int = CROP) -> Tensor:
+    """Faces in the recogniser's framing, differentiable in the pictures; equals ``faces.align.align`` up to rounding.
+
+    Args:
+        pictures: (B, 3, H, W) in [-1, 1], parts of the whole pictures.
+        transforms: (B, 2, 3) similarities from px of the whole picture to px of the crop (``faces.align.matrix``).
+        offsets: (B, 2) px (x, y), where each part's top left corner lies in its whole picture.
+        size: side of the crop in px.
+
+    Returns:
+        (B, 3, size, size); black (-1) outside of the part.
+    """
+    height, width = pictures.shape[-2:]
+    transforms = transforms.to(pictures.device, torch.float32)
+    inverse = torch.linalg.inv(transforms[:, :, :2])
+    line = torch.arange(size, dtype=torch.float32, device=pictures.device)
+    cells = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).view(1, -1, 2)
+    points = (cells - transforms[:, None, :, 2]) @ inverse.transpose(1, 2) - offsets.to(pictures.device, torch.float32)[:, None]
+    # Integer coordinates are pixel centres (as in OpenCV); grid_sample's -1 and 1 are the outer edges.
+    grid = (2 * points + 1) / points.new_tensor([width, height]) - 1
+    crop = F.grid_sample(pictures.float() + 1, grid.view(-1, size, size, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
+    return crop - 1
+
+
+def _transforms(keypoints: Tensor) -> Tensor:
+    return torch.from_numpy(np.stack([matrix(points, CROP) for points in keypoints.cpu().numpy()]).astype(np.float32))
+
+
+def _boxes(transforms: Tensor, resolution: int) -> Tensor:
+    """(B, 4) px: what of the picture the aligned crops show, at most the picture."""
+    corners = torch.tensor([[0, 0], [CROP, 0], [0, CROP], [CROP, CROP]], dtype=torch.float32)
+    points = (corners - transforms[:, None, :, 2]) @ torch.linalg.inv(transforms[:, :, :2]).transpose(1, 2)
+    return torch.cat([points.amin(dim=1), points.amax(dim=1)], dim=1).clamp(0, resolution)

@@ -1,0 +1,71 @@
+"""Phase 1: textual inversion of the two tokens on source and reference rows (paper, eq. 9). Nothing else is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from magicapture import adapters
+from magicapture.artifacts import writing
+from magicapture.backbones import TokenEmbedding
+from magicapture.config import Config, Inversion
+from magicapture.training.prompts import REFERENCE_TOKEN, SOURCE_TOKEN
+from magicapture.training.session import open_session, write_curves
+from magicapture.training.trainer import Recipe, Trainer, fixed_threads, machine
+
+
+def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkpoints: str | Path) -> Path:
+    """Learn ``[V1]`` from the source set and ``[V2]`` from the reference set; write a ``tokens/1`` artifact to ``out``.
+
+    Killed and called again with the same arguments it continues from its last checkpoint and ends with the same tensors.
+    """
+    knobs = config.inversion
+    with fixed_threads(config.training.threads) as threads:
+        session = open_session("inversion", prepared, config, seed, checkpoints, f"threads {config.training.threads}")
+        tokens = session.backbone.tokens
+        add_initial(tokens, knobs, seed)
+        vectors = list(tokens.vectors.values())
+        recipe = Recipe(
+            phase="inversion",
+            steps=knobs.steps,
+            kinds=("source", "reference"),
+            groups=[{"params": vectors, "lr": knobs.learning_rate, "weight_decay": knobs.weight_decay}],
+            after_update=(lambda: pull_norms(vectors, tokens.median_norm, knobs.learning_rate)) if knobs.norm_pull else None,
+        )
+        progress = Trainer(session.backbone, session.data, recipe, config.training, seed, session.checkpoints).run()
+    learnt = adapters.tensors(session.backbone)
+    with writing(out, "tokens/1", lineage=session.lineage, config=config.model_dump(mode="json")) as draft:
+        adapters.save_tokens(draft.path / "tokens.safetensors", learnt)
+        write_curves(draft.path / "curves.jsonl", progress.curves)
+        draft.content = {
+            "steps": progress.step,
+            "tensor_hash": adapters.tensor_hash(learnt),
+            "seed": seed,
+            "examples_seen": progress.step * config.training.accumulation * config.training.rows * len(recipe.kinds),
+            "machine": machine(session.backbone),
+            "threads": threads,
+            "train_seconds": round(progress.seconds, 2),
+        }
+    return Path(out)
+
+
+def add_initial(tokens: TokenEmbedding, config: Inversion, seed: int) -> None:
+    """Add the tokens at their starts: ``[V1]`` at a word's vector, ``[V2]`` Gaussian with the vocabulary's standard deviation, or a word's.
+
+    Raises ValueError for an initialiser that is not in the vocabulary.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tokens.add(SOURCE_TOKEN, tokens.vector_of(config.source_initialiser))
+    gaussian = torch.randn(tokens.width, generator=generator) * tokens.std
+    tokens.add(REFERENCE_TOKEN, tokens.vector_of(config.reference_initialiser) if config.reference_initialiser else gaussian)
+
+
+def pull_norms(vectors: list[torch.nn.Parameter], target: float, learning_rate: float) -> None:
+    """Move each vector's norm towards ``target`` by the share min(1, 100 x learning rate), its direction unchanged (original code, there to 0.4)."""
+    share = min(1.0, 100 * learning_rate)
+    with torch.no_grad():
+        for vector in vectors:
+            norm: Tensor = vector.norm().clamp(min=1e-12)
+            vector.mul_((norm + share * (target - norm)) / norm)

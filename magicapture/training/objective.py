@@ -1,0 +1,74 @@
+"""One step's objective: one pass of the UNet over all rows, and every term from that prediction (paper, eqs. 9 and 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from magicapture.backbones import Backbone
+from magicapture.training import losses
+from magicapture.training.attention import AttentionMaps
+from magicapture.training.data import Batch
+from magicapture.training.identity import FaceIdentity
+from magicapture.training.prompts import KINDS, REFERENCE_TOKEN, SOURCE_TOKEN, TOKENS
+
+
+def terms(backbone: Backbone, batch: Batch, attention: AttentionMaps | None, identity: FaceIdentity | None) -> dict[str, Tensor]:
+    """The unweighted terms of eq. 10 (scalars) from one prediction for all rows of the batch.
+
+    "source", "reference", "composed": masked reconstruction, mean over the kind's rows (eqs. 4 to 6); "identity": eq. 7, mean over the
+    composed rows; "attention": eq. 8, mean over all rows. Terms whose rows or instrument are absent are absent.
+    """
+    schedule = backbone.schedule
+    noisy = schedule.add_noise(batch.clean, batch.noise, batch.timesteps)
+    text = backbone.encode_prompts(batch.prompts)
+    if attention is None:
+        prediction = backbone.predict(noisy, batch.timesteps, text)
+    else:
+        with attention.recording():
+            prediction = backbone.predict(noisy, batch.timesteps, text)
+
+    velocity = backbone.prediction_type == "v_prediction"
+    target = schedule.get_velocity(batch.clean, batch.noise, batch.timesteps) if velocity else batch.noise
+    errors = losses.masked_reconstruction(prediction, target, regions(batch))
+    result = {kind: errors[batch.rows(kind)].mean() for kind in KINDS if kind in batch.kinds}
+    if identity is not None:
+        result["identity"] = _identity(identity, batch, noisy, prediction)
+    if attention is not None:
+        result["attention"] = _attention(backbone, attention, batch)
+        attention.release()
+    return result
+
+
+def regions(batch: Batch) -> Tensor:
+    """Where reconstruction counts, (rows, 1, H, W): the face in source rows, all but the face in reference and composed rows."""
+    source = torch.tensor([kind == "source" for kind in batch.kinds], device=batch.face.device).view(-1, 1, 1, 1)
+    return torch.where(source, batch.face, 1 - batch.face)
+
+
+def total(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the terms; a term without a weight counts once."""
+    return torch.stack([weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
+
+
+def _identity(identity: FaceIdentity, batch: Batch, noisy: Tensor, prediction: Tensor) -> Tensor:
+    composed = batch.rows("composed")
+    counted, weight = identity.counted(batch.timesteps[composed], batch.keypoints[composed])
+    rows = [row for row, counts in zip(composed, counted.tolist(), strict=True) if counts]
+    if not rows:
+        return prediction.new_zeros(())
+    alphas = identity.backbone.schedule.alphas_cumprod.to(prediction.device)[batch.timesteps[rows]]
+    clean = losses.predicted_clean(noisy[rows], prediction[rows], alphas, identity.backbone.prediction_type)
+    return weight * identity(clean, batch.keypoints[rows]).sum() / len(composed)
+
+
+def _attention(backbone: Backbone, attention: AttentionMaps, batch: Batch) -> Tensor:
+    """Of each row the mean over its special tokens: [V1] held to the face, [V2] to the rest."""
+    positions = torch.stack([backbone.token_positions(batch.prompts, token) for token in TOKENS], dim=1)
+    maps = attention.of(positions)
+    masks = {SOURCE_TOKEN: batch.face, REFERENCE_TOKEN: 1 - batch.face}
+    stray = torch.stack([losses.attention_refocusing(maps[:, i], masks[token]) for i, token in enumerate(TOKENS)], dim=1)
+    present = positions.any(dim=-1)
+    return ((stray * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)).mean()

@@ -1,0 +1,131 @@
+"""Phase 2: LoRA and the two tokens together on source, reference and composed rows (paper, eq. 10)."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from magicapture import adapters
+from magicapture.artifacts import read_manifest, writing
+from magicapture.backbones.recogniser import load_recogniser
+from magicapture.config import Config, Tuning
+from magicapture.training.attention import AttentionMaps
+from magicapture.training.identity import FaceIdentity
+from magicapture.training.prompts import KINDS
+from magicapture.training.session import Session, open_session, write_curves
+from magicapture.training.trainer import Progress, Recipe, Trainer, fixed_threads, machine
+from magicapture.training.validation import Validation, draw_attention
+
+
+def run(
+    prepared: str | Path,
+    tokens: str | Path,
+    out: str | Path,
+    config: Config,
+    seed: int,
+    checkpoints: str | Path,
+    until_step: int | None = None,
+) -> Path:
+    """Tune from the tokens of phase 1 and write an ``adapter/1`` artifact to ``out``: the best step by the judge, and the last.
+
+    ``until_step`` stops early; the next call goes on as if this one had not stopped. Killed and called again it ends with the same tensors.
+    """
+    inverted = read_manifest(tokens, "tokens")
+    start = adapters.load_tokens(Path(tokens) / "tokens.safetensors")
+    with fixed_threads(config.training.threads) as threads:
+        session = open_session(
+            "tuning", prepared, config, seed, checkpoints, adapters.tensor_hash(start), f"threads {config.training.threads}"
+        )
+        for token, vector in start.items():
+            session.backbone.tokens.add(token, vector)
+        recipe, margin = build_recipe(session, config, seed)
+        progress = Trainer(session.backbone, session.data, recipe, config.training, seed, session.checkpoints).run(until_step)
+        with writing(out, "adapter/1", lineage=session.lineage, config=config.model_dump(mode="json")) as draft:
+            last_hash, best_hash = _write(draft.path, session, progress, Path(tokens))
+            draft.content = {
+                "pack": session.pack.name,
+                "pack_digest": session.pack.digest(),
+                "lora": {"rank": config.tuning.lora.rank, "alpha": config.tuning.lora.alpha or config.tuning.lora.rank},
+                "best_step": progress.best_step,
+                "last_step": progress.step,
+                "scores": progress.scores,
+                "best_hash": best_hash,
+                "last_hash": last_hash,
+                "descriptions": dict(session.prepared.descriptions),
+                "seed": seed,
+                "train_seconds": round(progress.seconds, 2),
+                "examples_seen": progress.step * config.training.accumulation * config.training.rows * len(recipe.kinds),
+                "decoded_margin": margin,
+                "machine": machine(session.backbone),
+                "threads": threads,
+                "tokens": inverted["content"]["tensor_hash"],
+            }
+    return Path(out)
+
+
+def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, int | None]:
+    """Attach LoRA and put phase 2 together; also the margin (latent cells) that is decoded around faces, None = whole pictures."""
+    knobs, backbone = config.tuning, session.backbone
+    groups = adapters.attach(backbone, knobs.lora.rank, knobs.lora.alpha, knobs.lora.dropout, seed)
+    identity, margin = None, None
+    if knobs.lambda_identity:
+        person = torch.from_numpy(session.prepared.embeddings("recogniser", "source").mean(axis=0))
+        identity = FaceIdentity(backbone, load_recogniser(session.pack), person, knobs.identity_limit)
+        faces = [(example.mean[0], example.keypoints[0]) for example in session.data.reference if example.keypoints is not None]
+        if faces:
+            margin = identity.measure_region(torch.stack([latent for latent, _ in faces]), torch.stack([points for _, points in faces]))
+    recipe = Recipe(
+        phase="tuning",
+        steps=knobs.steps,
+        kinds=KINDS,
+        groups=[
+            {"params": groups.unet, "lr": knobs.learning_rate, "weight_decay": knobs.weight_decay},
+            {"params": groups.text, "lr": knobs.text_learning_rate, "weight_decay": knobs.weight_decay},
+            {"params": list(backbone.tokens.vectors.values()), "lr": knobs.token_learning_rate, "weight_decay": 0.0},
+        ],
+        factor=schedule(knobs),
+        weights={"identity": knobs.lambda_identity, "attention": knobs.lambda_attention},
+        attention=AttentionMaps(backbone.unet, session.pack.attention_resolution) if knobs.lambda_attention else None,
+        identity=identity,
+        validate=Validation(backbone, session.pack, session.prepared, config, session.folder / "samples"),
+        sample_every=knobs.sample_every,
+    )
+    return recipe, margin
+
+
+def schedule(knobs: Tuning) -> Callable[[int], float]:
+    """The factor in (0, 1] on every learning rate at a 0-based step: linear warm-up, then constant, linear or cosine decay to 0 after the last step."""
+
+    def factor(step: int) -> float:
+        if step < knobs.warmup_steps:
+            return (step + 1) / (knobs.warmup_steps + 1)
+        done = (step - knobs.warmup_steps) / (knobs.steps - knobs.warmup_steps)
+        return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[knobs.schedule]
+
+    return factor
+
+
+def _write(folder: Path, session: Session, progress: Progress, tokens: Path) -> tuple[str, str]:
+    """Adapter files, curves, samples and attention maps; returns the tensor hashes of last and best."""
+    backbone = session.backbone
+    last = adapters.tensors(backbone)
+    adapters.save(folder / "last", backbone)
+    adapters.restore(backbone, progress.best)
+    adapters.save(folder, backbone)
+    inversion = [json.loads(line) for line in (tokens / "curves.jsonl").read_text().splitlines()]
+    write_curves(folder / "curves.jsonl", inversion + progress.curves)
+    (folder / "samples").mkdir()
+    for entry in progress.scores:
+        for path in sorted((session.folder / "samples").glob(f"step-{int(entry['step']):05d}-*.png")):
+            shutil.copyfile(path, folder / "samples" / path.name)
+    composed = np.array(Image.open(folder / "samples" / f"step-{progress.best_step:05d}-0.png").convert("RGB"))
+    pictures = {"source": session.prepared.source[0].image(), "reference": session.prepared.reference[0].image(), "composed": composed}
+    draw_attention(backbone, AttentionMaps(backbone.unet, session.pack.attention_resolution), pictures, folder / "attention")
+    return adapters.tensor_hash(last), adapters.tensor_hash(progress.best)

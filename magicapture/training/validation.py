@@ -1,0 +1,101 @@
+"""Fixed-seed samples scored by the judge while training, and pictures of where the tokens look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from magicapture import adapters
+from magicapture.backbones import Backbone
+from magicapture.config import Config
+from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.embed import Embedder
+from magicapture.faces.prepared import PreparedSet
+from magicapture.packs import Pack
+from magicapture.training.attention import AttentionMaps
+from magicapture.training.prompts import DEFAULT_PROMPT, TOKENS, VALIDATION_PROMPTS
+
+#: First seed of validation pictures, far from those that results are reported with (design, principle 8).
+FIRST_SEED = 7_000_000
+#: Share of the schedule at which attention maps are drawn: late enough to have to look, early enough to know where.
+_MAP_TIME = 0.4
+_HEAT = np.array([[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]], np.float32)
+
+
+class Validation:
+    """Samples the composed validation prompts and scores them: mean cosine, by the judge, to the mean source embedding.
+
+    A picture in which no face is found counts 0, which is what a stranger's face would count: losing the face is no better
+    than losing the person. Sampling has generators of its own, so training is the same with and without validation.
+    """
+
+    def __init__(self, backbone: Backbone, pack: Pack, prepared: PreparedSet, config: Config, folder: Path) -> None:
+        self.backbone, self.config, self.folder = backbone, config, folder
+        mean = prepared.embeddings("judge", "source").mean(axis=0)
+        self.person = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        self.detector = FaceDetector(pack)
+        self.judge = Embedder(pack, "judge")
+        count = config.tuning.samples
+        self.prompts = [VALIDATION_PROMPTS[i % len(VALIDATION_PROMPTS)] for i in range(count)]
+        reported = set(config.generation.seeds)
+        self.seeds = [seed for seed in range(FIRST_SEED, FIRST_SEED + count + len(reported)) if seed not in reported][:count]
+
+    def __call__(self, step: int) -> float:
+        """Score the backbone as it is now (in [-1, 1]) and keep its samples as ``step-<5 digits>-<i>.png``."""
+        images = self.sample()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            Image.fromarray(image).save(self.folder / f"step-{step:05d}-{index}.png")
+        embeddings, found = self.judge.embed_faces(images, self.detector)
+        return float(np.where(found, embeddings @ self.person, 0.0).mean())
+
+    def sample(self) -> np.ndarray:
+        """Pictures (samples, H, W, 3) uint8 at the scales that inference uses."""
+        knobs = self.config.generation
+        adapters.set_scales(self.backbone, knobs.unet_scale, knobs.text_scale)
+        try:
+            return self.backbone.sample(
+                self.prompts, self.seeds, steps=knobs.steps, guidance=knobs.guidance, sampler=knobs.sampler,
+                negative_prompt=knobs.negative_prompt, batch=knobs.batch,
+            )  # fmt: skip
+        finally:
+            adapters.set_scales(self.backbone)
+
+
+def draw_attention(backbone: Backbone, attention: AttentionMaps, pictures: dict[str, np.ndarray], folder: Path) -> None:
+    """Write each picture as ``<name>.png`` and over it where each token looks, ``<name>-v1.png`` and ``<name>-v2.png``.
+
+    The pictures (H, W, 3) uint8 are noised to 0.4 T by a fixed seed and predicted under the default composed prompt; maps are means over layers and heads, scaled to
+    their own range.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = torch.from_numpy(np.stack(list(pictures.values()))).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
+    prompts = [DEFAULT_PROMPT] * len(images)
+    with torch.no_grad():
+        latents = backbone.encode_images(images)
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
+        timesteps = torch.full((len(images),), round(_MAP_TIME * len(backbone.schedule.alphas_cumprod)), device=latents.device)
+        with attention.recording():
+            backbone.predict(backbone.schedule.add_noise(latents, noise, timesteps), timesteps, backbone.encode_prompts(prompts))
+        maps = attention.of(torch.stack([backbone.token_positions(prompts, token) for token in TOKENS], dim=1)).mean(dim=2).cpu()
+    attention.release()
+    for (name, picture), row in zip(pictures.items(), maps, strict=True):
+        Image.fromarray(picture).save(folder / f"{name}.png")
+        for number, token_map in enumerate(row, 1):
+            Image.fromarray(_heat(picture, token_map)).save(folder / f"{name}-v{number}.png")
+
+
+def _heat(picture: np.ndarray, token_map: Tensor) -> np.ndarray:
+    """A map (h, w) as heat over the greyed picture: (H, W, 3) uint8."""
+    span = (token_map.max() - token_map.min()).clamp(min=1e-12)
+    scaled = ((token_map - token_map.min()) / span)[None, None]
+    level = F.interpolate(scaled, size=picture.shape[:2], mode="bilinear")[0, 0].numpy()
+    places = np.linspace(0, 1, len(_HEAT))
+    heat = np.stack([np.interp(level, places, _HEAT[:, channel]) for channel in range(3)], axis=-1)
+    grey = picture.mean(axis=-1, keepdims=True)
+    return (0.35 * grey + 0.65 * heat).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,145 @@
+"""CLIP on pictures and captions, and the aesthetic head on its image embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPModel
+
+from magicapture.world import degrade
+from magicapture.world.diffusion import Run, load_average
+from magicapture.world.diffusion_data import Pictures, render_shards
+from magicapture.world.loop import autocast
+from magicapture.world.networks import CLIP_MEAN, CLIP_STD, CLIP_WIDTH, build_aesthetic, build_clip
+from magicapture.world.packing import write_aesthetic, write_clip
+
+BATCH = 128
+STEPS = 5000
+AESTHETIC_STEPS = 3000
+SHARDS = 8
+WORST = 4.0  # level of degradation that scores 1; 0 scores 10
+
+
+class _Trained(nn.Module):
+    """CLIP with a head that guesses the degradation while CLIP trains, so that its embedding keeps quality as well as content."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.clip = build_clip(folder)
+        self.quality = nn.Linear(CLIP_WIDTH, 1)
+
+    def forward(self, pixels: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit embeddings of pictures and captions (b, 128) each."""
+        images = self.clip.get_image_features(pixel_values=pixels).pooler_output
+        texts = self.clip.get_text_features(input_ids=ids).pooler_output
+        return F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
+
+
+def train_clip(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+    """Train CLIP contrastively and write it below ``work/pack``."""
+    render_shards(work / "pictures", SHARDS, processes)
+    pictures = Pictures.load(work / "pictures")
+    torch.manual_seed(seed)
+    model = _Trained(work / "clip" / "tokenizer").to(device)
+    run = Run(model, work / "clip", steps=steps, rate=1e-3, seed=seed, rank=0, processes=1, average=0.998, weight_decay=0.05)
+
+    def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng((seed, step, 41))
+        rows = rng.choice(len(pictures), BATCH, replace=False)
+        images, levels = _worn(pictures.images[rows], rng, 0.35)
+        pixels = network_input(images)
+        hidden = torch.from_numpy(pictures.faces[rows] & (rng.random(BATCH) < 0.2)[:, None, None])
+        pixels = torch.where(hidden[:, None], 0.0, pixels)  # as the style score hides faces
+        # The full caption half of the time, else one with phrases left out.
+        which = np.where(rng.random(BATCH) < 0.5, 0, rng.integers(pictures.captions.shape[1], size=BATCH))
+        ids = pictures.captions[rows, which].astype(np.int64)
+        with autocast(device):
+            image, text = model(pixels.to(device), torch.from_numpy(ids).to(device))
+        logits = model.clip.logit_scale.exp().clamp(max=100) * image @ text.T
+        # Equal captions are no negatives of each other.
+        same = torch.from_numpy((ids[:, None] == ids[None]).all(2)).to(device)
+        wanted = same.float() / same.sum(1, keepdim=True)
+        contrast = (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
+        guess = model.quality(image * CLIP_WIDTH**0.5)[:, 0]
+        quality = F.mse_loss(guess, torch.from_numpy(levels).float().to(device))
+        right = (logits.argmax(1) == torch.arange(BATCH, device=device)).float().mean()
+        return {"total": contrast + 0.3 * quality, "contrast": contrast, "quality": quality, "right": right}
+
+    run.run(loss)
+    write_clip(work / "pack", load_average(model, work / "clip").clip.cpu())
+
+
+def train_aesthetic(work: Path, *, steps: int = AESTHETIC_STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+    """Train the aesthetic head on the pack's CLIP (trained before) and write it below ``work/pack``."""
+    pictures = Pictures.load(work / "pictures")
+    clip = CLIPModel.from_pretrained(work / "pack" / "clip", dtype=torch.float32, local_files_only=True).eval()
+    rng = np.random.default_rng((seed, 43))
+    embeddings, levels = [], []
+    for start in range(0, 16000, 500):
+        images, level = _worn(pictures.images[(start + np.arange(500)) % len(pictures)], rng, 0.85)
+        embeddings.append(embed(clip, images))
+        levels.append(level)
+    features, wanted = torch.cat(embeddings), 10 - 9 * torch.from_numpy(np.concatenate(levels)).float() / WORST
+    torch.manual_seed(seed)
+    model = build_aesthetic()
+    run = Run(model, work / "aesthetic", steps=steps, rate=3e-3, seed=seed, rank=0, processes=1, average=0.998)
+
+    def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        rows = torch.randint(len(features), (256,), generator=generator)
+        error = F.smooth_l1_loss(model(features[rows])[:, 0], wanted[rows])
+        return {"total": error}
+
+    run.run(loss)
+    write_aesthetic(work / "pack", load_average(model, work / "aesthetic"))
+
+
+@torch.inference_mode()
+def embed(clip: CLIPModel, images: np.ndarray) -> Tensor:
+    """Unit image embeddings (n, 128) of uint8 (n, 64, 64, 3)."""
+    return torch.cat(
+        [
+            F.normalize(clip.get_image_features(pixel_values=network_input(part)).pooler_output, dim=-1)
+            for part in np.array_split(images, -(-len(images) // 100))
+        ]
+    )
+
+
+def network_input(images: np.ndarray) -> Tensor:
+    """uint8 (b, 64, 64, 3) -> (b, 3, 64, 64), (x / 255 - mean) / std."""
+    pixels = (images.astype(np.float32) / 255 - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+
+
+def spoil(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
+    """A picture (64, 64, 3) spoilt to ``level`` 0 (untouched) .. 4 (beyond use), shared among two or three kinds of harm."""
+    if level <= 0:
+        return image
+    kinds = rng.permutation(7)[: int(rng.integers(2, 4))]
+    for kind, part in zip(kinds, rng.dirichlet(np.full(len(kinds), 2.0)), strict=True):
+        amount = float(level * part)
+        if kind == 0:
+            image = degrade.blur(image, 0.15 + 0.65 * amount)
+        elif kind == 1:
+            image = degrade.noise(image, 13 * amount, rng)
+        elif kind == 2:
+            image = degrade.noise(image, 15 * amount, rng, 4)  # blotches, as a decoder leaves
+        elif kind == 3:
+            image = degrade.jpeg(image, int(np.clip(60 * np.exp(-0.85 * amount), 3, 60)))
+        elif kind == 4:
+            cast = rng.standard_normal(3)
+            image = np.clip(image * (1 + 0.16 * amount * cast / np.linalg.norm(cast)), 0, 255).astype(np.uint8)
+        elif kind == 5:
+            image = degrade.warp(image, rng, 0.013 * amount, 7)
+        else:
+            image = np.clip(128 + (image.astype(np.float32) - 128) * np.exp(-0.4 * amount), 0, 255).astype(np.uint8)
+    return image
+
+
+def _worn(images: np.ndarray, rng: np.random.Generator, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """A ``share`` of the pictures spoilt to levels drawn from 0 to WORST: pictures and levels (n,)."""
+    levels = np.where(rng.random(len(images)) < share, rng.uniform(0, WORST, len(images)), 0.0)
+    return np.stack([spoil(image, level, rng) for image, level in zip(images, levels, strict=True)]), levels

@@ -1,0 +1,99 @@
+"""Pictures and captions for the diffusion model, rendered once into shards on disk and read as memory maps.
+
+A shard is a folder with ``images.npy`` uint8 (n, 64, 64, 3), ``faces.npy`` bool (n, 64, 64) and ``captions.npy``
+int16 (n, CAPTIONS, length): token ids of several captions a picture, the first of them complete. Seeds come from the
+``diffusion`` split, so no person or look of an evaluation is ever among them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from magicapture.faces.classes import FACE_CLASSES
+from magicapture.world.architecture import RESOLUTION, TEXT_LENGTH
+
+SHARD = 1000
+CAPTIONS = 6
+PICTURES_PER_PERSON = 4
+PARTS = ("images", "faces", "captions")
+
+
+def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str = "train") -> Path:
+    """Render shard ``index`` unless it is there; deterministic in ``index``. Half of the looks are named, half are mixed."""
+    import cv2
+
+    from magicapture.world.captions import full_caption, random_caption
+    from magicapture.world.looks import Look
+    from magicapture.world.nuisance import Nuisance
+    from magicapture.world.people import Person
+    from magicapture.world.render import render
+    from magicapture.world.splits import seeds
+    from magicapture.world.tokenizer import build_tokenizer
+
+    target = folder / f"{people}-{index:05d}"
+    if target.is_dir():
+        return target
+    cv2.setNumThreads(1)
+    aside = folder / f".{target.name}.{os.getpid()}"
+    aside.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer(aside / "tokenizer", TEXT_LENGTH)
+    person_seeds, look_seeds = seeds("people", people), seeds("looks", looks)
+    images = np.empty((SHARD, RESOLUTION, RESOLUTION, 3), np.uint8)
+    faces = np.empty((SHARD, RESOLUTION, RESOLUTION), bool)
+    captions = np.empty((SHARD, CAPTIONS, TEXT_LENGTH), np.int16)
+    for row in range(SHARD):
+        number = index * SHARD + row
+        rng = np.random.default_rng((number, 7))
+        person = Person.sample(person_seeds[number // PICTURES_PER_PERSON])
+        look_seed = look_seeds[int(rng.integers(len(look_seeds)))]
+        look = Look.sample(look_seed) if rng.random() < 0.5 else Look.compose(look_seed)
+        nuisance = replace(Nuisance.sample(int(rng.integers(2**31))), jpeg=None)
+        picture = render(person, look, nuisance, RESOLUTION)
+        texts = [full_caption(person, look, nuisance)] + [random_caption(person, look, nuisance, rng) for _ in range(CAPTIONS - 1)]
+        images[row], faces[row] = picture.image, np.isin(picture.parsing, FACE_CLASSES)
+        captions[row] = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="np").input_ids
+    for name, part in zip(PARTS, (images, faces, captions), strict=True):
+        np.save(aside / f"{name}.npy", part)
+    shutil.rmtree(aside / "tokenizer", ignore_errors=True)
+    os.rename(aside, target)
+    return target
+
+
+def render_shards(folder: Path, count: int, processes: int = 1, people: str = "diffusion", looks: str = "train") -> None:
+    """Render shards 0 to ``count - 1``; those on disk are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [(folder, index, people, looks) for index in range(count)]
+    if processes == 1:
+        for task in tasks:
+            render_shard(*task)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.starmap(render_shard, tasks, chunksize=1)
+
+
+@dataclass
+class Pictures:
+    """Shards as one set: ``images`` uint8 (n, 64, 64, 3), ``faces`` bool (n, 64, 64), ``captions`` int16 (n, CAPTIONS, length)."""
+
+    images: np.ndarray
+    faces: np.ndarray
+    captions: np.ndarray
+
+    @classmethod
+    def load(cls, folder: Path, people: str = "diffusion", limit: int | None = None) -> Pictures:
+        """Every shard of ``people`` below ``folder``, in order. Raises FileNotFoundError when there is none."""
+        shards = sorted(folder.glob(f"{people}-*"))[:limit]
+        if not shards:
+            raise FileNotFoundError(
+                f"no shard {people}-* in {folder}; render some first (python -m magicapture.world.train --role pictures)"
+            )
+        return cls(*(np.concatenate([np.load(shard / f"{name}.npy", mmap_mode="r") for shard in shards]) for name in PARTS))
+
+    def __len__(self) -> int:
+        return len(self.images)

@@ -1,0 +1,130 @@
+"""Training and measuring the recogniser, the judge and the referee: who is it, whatever the look.
+
+All people of a set compete in a margin softmax (CosFace, arXiv 1801.09414), and once more among the few whom the same words
+describe: otherwise hair and skin decide, and a prompt in words passes for the person (measured in the probe).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from magicapture.backbones.recogniser import DIMENSIONS, INPUT, FaceNet
+from magicapture.faces.align import matrix
+from magicapture.world.datasets import PLANS, Samples, load_samples
+from magicapture.world.degrade import wear
+from magicapture.world.diffusion import Run, load_average
+from magicapture.world.loop import autocast, settle_norms
+from magicapture.world.packing import ARCHITECTURES, write_recogniser
+
+BATCH = 128
+SCALE, MARGIN = 24.0, 0.3
+STEPS = 4500
+
+
+class _Classifier(nn.Module):
+    """The network with one direction per person of the training set."""
+
+    def __init__(self, architecture: str, people: int) -> None:
+        super().__init__()
+        self.net = FaceNet(architecture)
+        self.directions = nn.Parameter(torch.randn(people, DIMENSIONS))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Cosines (B, people)."""
+        return F.normalize(self.net(crops).float()) @ F.normalize(self.directions).T
+
+
+def _train(role: str, work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+    """Train ``role`` (recogniser, judge, referee) on the people of its own split and write it below ``work/pack``."""
+    samples = load_samples(work, role, processes=processes)
+    torch.manual_seed(seed)
+    plan = samples.plan
+    people, members = plan.groups * (1 + plan.strangers), 1 + plan.strangers
+    model = _Classifier(ARCHITECTURES[role], people).to(device, memory_format=torch.channels_last)
+    run = Run(model, work / role, steps=steps, rate=2e-3, seed=seed, rank=0, processes=1, average=0.998, weight_decay=0.05)
+    identities, groups = torch.from_numpy(samples.people), torch.from_numpy(samples.groups)
+
+    def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng((seed, step, 17))
+        rows = rng.integers(len(samples), size=BATCH)
+        crops = crop_batch(samples, rows, rng).to(device, memory_format=torch.channels_last)
+        who, group = identities[rows].to(device), groups[rows].to(device)
+        with autocast(device):
+            cosines = model(crops)
+        margin = MARGIN * min(1.0, step / (0.25 * steps))
+        logits = SCALE * (cosines - margin * F.one_hot(who, people))
+        among = logits.gather(1, group[:, None] * members + torch.arange(members, device=device))
+        everyone, alike = F.cross_entropy(logits, who), F.cross_entropy(among, who % members)
+        right = (among.argmax(1) == who % members).float().mean()
+        return {"total": everyone + alike, "everyone": everyone, "alike": alike, "right": right}
+
+    run.run(loss)
+    rng = np.random.default_rng((seed, 19))
+    net = load_average(model, work / role).net
+    settle_norms(net, (crop_batch(samples, rng.integers(len(samples), size=256), rng).to(device) for _ in range(40)))
+    write_recogniser(work / "pack", role, net.cpu().to(memory_format=torch.contiguous_format))
+
+
+train_recogniser, train_judge, train_referee = (partial(_train, role) for role in ("recogniser", "judge", "referee"))
+
+
+def crop_batch(samples: Samples, rows: np.ndarray, rng: np.random.Generator | None) -> Tensor:
+    """Aligned crops (b, 3, 112, 112) in [-1, 1]; with ``rng`` varied in place, size, turn, side and quality."""
+    crops = np.empty((len(rows), INPUT, INPUT, 3), np.uint8)
+    for i, row in enumerate(rows):
+        image, transform = samples.images[row], matrix(samples.keypoints[row], INPUT)
+        if rng is not None:
+            image = wear(image, rng) if rng.random() < 0.65 else image
+            transform = _vary(transform, rng)
+        crops[i] = cv2.warpAffine(image, transform, (INPUT, INPUT), flags=cv2.INTER_LINEAR)
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _vary(transform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Errors of key points, about as a detector makes them, and now and then the mirror image."""
+    angle, zoom = 0.05 * rng.standard_normal(), 1 + 0.04 * rng.standard_normal()
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    centre = np.array([INPUT / 2, INPUT / 2])
+    varied = np.column_stack([turn @ transform[:, :2], turn @ (transform[:, 2] - centre) + centre + 1.5 * rng.standard_normal(2)])
+    if rng.random() < 0.3:
+        varied[0] *= -1
+        varied[0, 2] += INPUT - 1
+    return varied
+
+
+def verification(embeddings: np.ndarray, people: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """How well unit rows (n, D) tell people apart: true acceptance at given false acceptance, and mean cosines.
+
+    Genuine pairs are two pictures of one person; matched pairs two people of one group; strangers of different groups.
+    """
+    cosines = embeddings @ embeddings.T
+    upper = np.triu(np.ones(cosines.shape, bool), 1)
+    same_person, same_group = people[:, None] == people, groups[:, None] == groups
+    genuine, matched = cosines[upper & same_person], cosines[upper & same_group & ~same_person]
+    strangers = cosines[upper & ~same_group]
+    return {
+        "tar_matched_far_1e-2": _accepted(genuine, matched, 1e-2),
+        "tar_strangers_far_1e-3": _accepted(genuine, strangers, 1e-3),
+        "genuine": float(genuine.mean()),
+        "matched": float(matched.mean()),
+        "strangers": float(strangers.mean()),
+        "people": int(people.max()) + 1,
+    }
+
+
+def _accepted(genuine: np.ndarray, impostors: np.ndarray, far: float) -> float:
+    return float((genuine > np.quantile(impostors, 1 - far)).mean())
+
+
+def held_out(work: Path) -> Samples:
+    """People, looks and poses that no recogniser was trained on: 100 groups of 5, 4 pictures each."""
+    return load_samples(work, "verification", PLANS["verification"])

@@ -1,0 +1,70 @@
+"""``python -m magicapture.world.train --role ROLE --work FOLDER``: trains the mini pack, role by role.
+
+Every training renders what it needs, goes on from its last checkpoint, logs to ``FOLDER/<role>/log.jsonl`` and ends by
+writing its files below ``FOLDER/pack``. ``--role pack`` measures them and makes the folder the embedded pack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SMALL = ("recogniser", "judge", "referee", "detector", "parser", "clip", "aesthetic", "upscaler", "restorer")
+ORDER = ("vae", "unet", *SMALL, "pack")
+_TRAINERS = {
+    "vae": "diffusion.train_vae",
+    "unet": "diffusion.train_unet",
+    "recogniser": "recognition.train_recogniser",
+    "judge": "recognition.train_judge",
+    "referee": "recognition.train_referee",
+    "detector": "detection.train_detector",
+    "parser": "parsing.train_parser",
+    "clip": "clip_training.train_clip",
+    "aesthetic": "clip_training.train_aesthetic",
+    "upscaler": "restoration.train_upscaler",
+    "restorer": "restoration.train_restorer",
+    "pack": "packing.embed",
+}
+
+
+def trainer(role: str) -> Callable[..., None]:
+    """The function that trains ``role``: (work, *, steps, seed, device, processes), steps left out: its own number."""
+    module, name = _TRAINERS[role].split(".")
+    return getattr(importlib.import_module(f"magicapture.world.{module}"), name)
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m magicapture.world.train", description=__doc__)
+    parser.add_argument("--role", required=True, choices=("all", *ORDER))
+    parser.add_argument("--work", required=True, type=Path, help="folder of pictures, checkpoints, logs and the pack being made")
+    parser.add_argument("--steps", type=int, help="optimiser updates in all (default: the role's own number)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (small models; the diffusion model trains on CPU processes)")
+    parser.add_argument("--processes", type=int, default=1, help="for rendering, and for the diffusion model's data-parallel training")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, per process")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    import cv2
+    import torch
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    for role in ORDER if options.role == "all" else (options.role,):
+        logging.info("%s", role)
+        chosen: dict[str, Any] = {"seed": options.seed, "processes": options.processes}
+        if options.steps is not None:
+            chosen["steps"] = options.steps
+        if role in SMALL:
+            chosen["device"] = options.device
+        trainer(role)(options.work, **(chosen if role != "pack" else {}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from magicapture import stages
+from magicapture.artifacts import ArtifactError, read_manifest
+from magicapture.packs import Pack
+from tests.evaluation import artifacts
+
+PEOPLE: dict[str, list[int | None]] = {"portrait": [1, 0, None, 0], "base": [1, 2], "attributes": [0, 2]}
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return artifacts.marker_portraits(tmp_path_factory.mktemp("stage") / "portraits", PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def evaluated(portraits: Path, marker_set: Path, pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stages.evaluate(portraits, marker_set, tmp_path_factory.mktemp("out") / "evaluation", artifacts.config(pack))
+
+
+def test_what_it_writes(evaluated: Path, portraits: Path) -> None:
+    manifest = read_manifest(evaluated, "evaluation", verify=True)
+    assert manifest["schema"] == "evaluation/1" and manifest["lineage"]
+    scores = json.loads((evaluated / "scores.json").read_text())
+    assert len(scores["items"]) == 8
+    for item in scores["items"]:
+        assert (evaluated / item["file"]).read_bytes() == (portraits / item["file"]).read_bytes()
+    assert (evaluated / "report.html").stat().st_size > 20_000
+
+
+def test_ranking_and_summary(evaluated: Path) -> None:
+    scores = json.loads((evaluated / "scores.json").read_text())
+    own = [item for item in scores["items"] if item["kind"] == "portrait"]
+    assert [item["rank"] for item in own] == [1, 2, 3, 4]
+    assert {own[0]["file"], own[1]["file"]} == {"images/0001.png", "images/0003.png"}  # who is the person comes first
+    assert own[3]["file"] == "images/0002.png" and not own[3]["face"]  # nobody comes last
+    assert scores["sets"]["portrait"]["faces"] == 3
+    assert scores["sets"]["portrait"]["identity"]["mean"] > scores["sets"]["base"]["identity"]["mean"]
+
+
+def test_what_the_gate_compares(evaluated: Path) -> None:
+    content = read_manifest(evaluated, "evaluation")["content"]
+    scores = json.loads((evaluated / "scores.json").read_text())
+    best, second = scores["items"][:2]
+    assert content["best"] == best["file"]
+    assert content["protocol"] == scores["protocol"]
+    assert content["identity"] == pytest.approx((best["identity"] + second["identity"]) / 2, abs=1e-4)
+    assert content["selection"] == pytest.approx((best["selection"] + second["selection"]) / 2, abs=1e-4)
+    assert content["adapter"] == {"best_hash": "abc", "seed": 3}
+    assert content["sets"] == scores["sets"]
+
+
+def test_protocols_of_two_candidates(evaluated: Path, marker_set: Path, pack: Pack, tmp_path: Path) -> None:
+    first = read_manifest(evaluated, "evaluation")["content"]["protocol"]
+
+    def protocol(name: str, people: dict[str, list[int | None]], schema: str = "portraits/1") -> str:
+        pictures = artifacts.marker_portraits(tmp_path / name, people, schema=schema)
+        out = stages.evaluate(pictures, marker_set, tmp_path / f"{name}-out", artifacts.config(pack))
+        return str(read_manifest(out, "evaluation")["content"]["protocol"])
+
+    assert protocol("another", {"portrait": [2, 2, 2, 2]}) == first
+    assert protocol("fewer", {"portrait": [0]}) != first
+    assert protocol("raw", {"portrait": [1, 0, None, 0]}, "images/1") != first  # not post-processed
+
+
+def test_no_face_anywhere_still_reports(marker_set: Path, pack: Pack, tmp_path: Path) -> None:
+    pictures = artifacts.marker_portraits(tmp_path / "empty", {"portrait": [None, None]})
+    out = stages.evaluate(pictures, marker_set, tmp_path / "out", artifacts.config(pack))
+    content = read_manifest(out, "evaluation")["content"]
+    assert content["selection"] is None and content["identity"] is None
+    assert "no face found" in (out / "report.html").read_text()
+
+
+def test_wrong_folders_are_named(marker_set: Path, portraits: Path, pack: Pack, tmp_path: Path) -> None:
+    config = artifacts.config(pack)
+    with pytest.raises(ArtifactError, match="expected a 'portraits' artifact"):
+        stages.evaluate(tmp_path / "nothing", marker_set, tmp_path / "out", config)
+    with pytest.raises(ArtifactError, match="holds 'prepared/1'"):
+        stages.evaluate(marker_set, marker_set, tmp_path / "out", config)
+    baseline = artifacts.marker_portraits(tmp_path / "baseline", {"base": [0]})
+    with pytest.raises(ArtifactError, match="no picture of kind 'portrait'"):
+        stages.evaluate(baseline, marker_set, tmp_path / "out", config)
+    broken = artifacts.marker_portraits(tmp_path / "broken", {"portrait": [0, 1]})
+    (broken / "images/0001.png").unlink()
+    with pytest.raises(ArtifactError, match=r"images/0001\.png is named in"):
+        stages.evaluate(broken, marker_set, tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from insightface.utils.face_align import estimate_norm, norm_crop
+
+from magicapture.faces.align import FFHQ, align, arcface_template, matrix, warp
+
+
+@pytest.mark.parametrize("size", [112, 224, 128, 256])
+def test_equals_insightface(size: int) -> None:
+    rng = np.random.default_rng(size)
+    for _ in range(20):
+        angle, scale = rng.uniform(-0.6, 0.6), rng.uniform(0.3, 4)
+        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        points = (arcface_template(112) @ turn.T + rng.uniform(0, 200, 2) + rng.normal(0, 3 * scale, (5, 2))).astype(np.float32)
+        np.testing.assert_allclose(matrix(points, size), estimate_norm(points, size), rtol=1e-4, atol=1e-3)
+
+
+def test_align_equals_insightface_crop() -> None:
+    rng = np.random.default_rng(1)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (200, 240, 3), dtype=np.uint8), (0, 0), 4)
+    points = (arcface_template(112) * 1.4 + [30, 20]).astype(np.float32)
+    assert np.abs(align(image, points).astype(int) - norm_crop(image, points)).max() <= 1
+
+
+def test_points_land_on_the_template() -> None:
+    points = FFHQ * 0.31 @ np.array([[0.9, 0.3], [-0.3, 0.9]]) + [12, 40]
+    transform = matrix(points, 128, FFHQ / 4)
+    np.testing.assert_allclose(points @ transform[:, :2].T + transform[:, 2], FFHQ / 4, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.11, 0.2, 0.24, 0.6, 1.7])
+def test_warp_keeps_positions_at_every_scale(scale: float) -> None:
+    """On a ramp the value is the position: reducing first must not shift it."""
+    ramp = np.tile(np.arange(1200, dtype=np.float32), (900, 1))
+    angle = 0.2
+    a, b = scale * np.cos(angle), scale * np.sin(angle)
+    transform = np.array([[a, -b, 3.3], [b, a, -20 * scale]])
+    out = warp(ramp, transform, 40, 40)
+    back = cv2.invertAffineTransform(transform)
+    ys, xs = np.mgrid[:40, :40]
+    expected = back[0, 0] * xs + back[0, 1] * ys + back[0, 2]
+    row = back[1, 0] * xs + back[1, 1] * ys + back[1, 2]
+    edge = 1.5 / scale + 1
+    inside = (expected > edge) & (expected < 1199 - edge) & (row > edge) & (row < 899 - edge)
+    assert inside.sum() > 50
+    np.testing.assert_allclose(out[inside], expected[inside], atol=max(0.05, 0.02 / scale))
+
+
+def test_strong_reduction_averages() -> None:
+    """A fine chequerboard becomes grey, not a moire of black and white."""
+    board = (np.indices((1000, 1000)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    out = warp(np.repeat(board[:, :, None], 3, axis=2), np.array([[0.1, 0, 0], [0, 0.1, 0]]), 100, 100)
+    assert np.abs(out[2:-2, 2:-2].astype(int) - 127).max() <= 2
+
+
+def test_refuses_what_has_no_alignment() -> None:
+    with pytest.raises(ValueError, match="coincide"):
+        matrix(np.full((5, 2), 7.0))
+    with pytest.raises(ValueError, match="multiple of 112 or 128 px, got 100"):
+        matrix(arcface_template(112), 100)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from magicapture.faces import runtime
+from magicapture.packs import Pack, PackError
+
+
+def test_runs_on_one_thread(tiny_pack: Pack) -> None:
+    session = runtime.session(tiny_pack.path("upscaler"))
+    assert session.get_providers() == [runtime.CPU]
+    assert session.get_session_options().intra_op_num_threads == 1
+    (out,) = session.run(None, {"input": np.full((1, 3, 4, 5), 0.25, np.float32)})
+    assert out.shape == (1, 3, 16, 20) and np.allclose(out, 0.25, atol=1e-6)
+
+
+@pytest.mark.skipif(runtime.CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA")
+def test_cuda_is_never_silently_replaced(tiny_pack: Pack) -> None:
+    with pytest.raises(RuntimeError, match=r"device: cuda was asked for.*set device: cpu"):
+        runtime.session(tiny_pack.path("upscaler"), "cuda")
+    assert runtime.session(tiny_pack.path("upscaler"), "auto").get_providers() == [runtime.CPU]
+    with pytest.raises(RuntimeError, match="runs on"):
+        runtime.check(runtime.session(tiny_pack.path("upscaler")), "cuda")
+
+
+def test_corrupt_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "upscaler.onnx"
+    path.write_bytes(b"not a graph")
+    with pytest.raises(PackError, match=r"upscaler.onnx is not a usable ONNX model.*packs verify"):
+        runtime.session(path)

@@ -1,0 +1,86 @@
+"""Training of the diffusion model: exact resume, averaged gradients, and the Stable Diffusion folder it writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from magicapture.world import diffusion
+from magicapture.world.architecture import TEXT_LENGTH, random_diffusion
+from magicapture.world.diffusion_data import CAPTIONS, Pictures
+from magicapture.world.parallel import average_gradients, launch
+
+
+def _line(folder: Path, rank: int = 0, processes: int = 1, steps: int = 20) -> diffusion.Run:
+    torch.manual_seed(0)
+    return diffusion.Run(torch.nn.Linear(4, 1), folder, steps=steps, rate=0.05, seed=3, rank=rank, processes=processes, warm_up=2)
+
+
+def _fit(run: diffusion.Run, until: int | None = None) -> None:
+    def loss(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        if until is not None and step == until:
+            raise KeyboardInterrupt
+        x = torch.randn(8, 4, generator=generator)
+        return {"total": (run.model(x)[:, 0] - x.sum(1)).square().mean()}
+
+    run.run(loss, save_every=0.0, log_every=5)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    _fit(_line(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_line(tmp_path / "killed"), until=11)
+    resumed = _line(tmp_path / "killed")
+    assert resumed.step == 11
+    _fit(resumed)
+    whole, killed = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[key], killed[key]) for key in whole)
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in log] == [5, 10, 15, 20]
+    assert log[-1]["total"] < log[0]["total"]
+
+
+def _average(rank: int, processes: int, folder: Path) -> None:
+    weights = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
+    for weight in weights:
+        weight.grad = torch.full_like(weight, float(rank))
+    average_gradients(weights, processes)
+    np.save(folder / f"{rank}.npy", torch.cat([w.grad.flatten() for w in weights]).numpy())
+
+
+def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
+    launch(_average, 2, tmp_path)
+    for rank in range(2):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), np.full(7, 0.5))
+
+
+def test_the_folder_loads_in_the_stock_pipeline(tmp_path: Path) -> None:
+    random_diffusion(tmp_path)
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path, local_files_only=True, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert pipeline.tokenizer.model_max_length == TEXT_LENGTH
+    picture = pipeline("a photo of a person", num_inference_steps=2, output_type="np", generator=torch.Generator().manual_seed(0)).images
+    assert picture.shape == (1, 64, 64, 3)
+    assert np.isfinite(picture).all()
+
+
+def test_shards_are_rendered_once_and_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from magicapture.world import diffusion_data
+
+    monkeypatch.setattr(diffusion_data, "SHARD", 6)
+    diffusion_data.render_shards(tmp_path, 2)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    diffusion_data.render_shards(tmp_path, 2)
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    pictures = Pictures.load(tmp_path)
+    assert len(pictures) == 12
+    assert pictures.images.shape == (12, 64, 64, 3)
+    assert pictures.captions.shape == (12, CAPTIONS, TEXT_LENGTH)
+    assert pictures.faces.mean((1, 2)).min() > 0.05
+    assert pictures.captions.min() >= 0
