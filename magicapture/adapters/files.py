@@ -70,7 +70,7 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(weights[name])
-    for token in mapping.keys() - weights.keys():
+    for token in sorted(mapping.keys() - weights.keys()):
         backbone.tokens.add(token, mapping[token])
 
 

@@ -82,7 +82,7 @@ class StableDiffusion(Backbone):
         return self.text_encoder(self.token_ids(prompts)).last_hidden_state.float()
 
     def cut_off(self, prompt: str) -> str:
-        ids = self.tokenizer(prompt, add_special_tokens=False).input_ids
+        ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
         return self.tokenizer.decode(ids[self.text_length - 2 :]).strip()
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:

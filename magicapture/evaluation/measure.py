@@ -34,11 +34,6 @@ class Levels:
     genuine_from: str
     stranger: float | None
 
-    @property
-    def usable(self) -> bool:
-        """Whether likeness can be normalised by them."""
-        return self.genuine is not None and self.stranger is not None and self.genuine > self.stranger
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -102,10 +97,10 @@ class Measurer:
         ]
 
     def _likeness(self, cosine: float | None) -> float | None:
-        levels = self.levels
-        if cosine is None or levels.genuine is None or levels.stranger is None or not levels.usable:
+        genuine, stranger = self.levels.genuine, self.levels.stranger
+        if cosine is None or genuine is None or stranger is None or not likeness.separable(genuine, stranger):
             return None
-        return float(likeness.normalised(np.array(cosine), levels.genuine, levels.stranger))
+        return float(likeness.normalised(np.array(cosine), genuine, stranger))
 
 
 def rows(items: Sequence[dict[str, object]], scores: Sequence[Scores]) -> list[dict[str, object]]:

@@ -76,7 +76,7 @@ def render(
         reference=[_photo(item, True) for item in prepared.reference],
         descriptions=dict(prepared.descriptions),
         set_aside=prepared.set_aside,
-        warnings=prepared.warnings,
+        warnings=[*prepared.warnings, *manifest["content"].get("warnings", [])],
         attention=_attention(training / "attention"),
         samples=_samples(training / "samples", adapter),
         progress=_progress(adapter),

@@ -42,8 +42,11 @@ def matrix(keypoints: np.ndarray, size: int = 112, template: np.ndarray | None =
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def warp(image: np.ndarray, transform: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Warp (H, W[, C]) by a (2, 3) similarity, bilinear, black outside; strong reductions are averaged first, not aliased."""
+def warp(image: np.ndarray, transform: np.ndarray, width: int, height: int, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
+    """Warp (H, W[, C]) by a (2, 3) similarity, bilinear; strong reductions are averaged first, not aliased.
+
+    Outside the picture it is black, as recognisers are trained, or what ``border`` (cv2.BORDER_...) says.
+    """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     reduce = int(0.5 / scale) if scale > 0 else 1
     if reduce > 1:
@@ -53,7 +56,7 @@ def warp(image: np.ndarray, transform: np.ndarray, width: int, height: int) -> n
         shift = 0.5 * (np.diag(back) - 1)
         transform = np.column_stack([transform[:, :2] @ back, transform[:, :2] @ shift + transform[:, 2]])
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return cv2.warpAffine(image, transform, (width, height), flags=cv2.INTER_LINEAR, borderValue=0)
+    return cv2.warpAffine(image, transform, (width, height), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=0)
 
 
 def align(image: np.ndarray, keypoints: np.ndarray, size: int = 112) -> np.ndarray:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Least distance of genuine and stranger level; below it noise in the levels would decide the ratio (ours).
+LEAST_GAP = 0.05
+
 
 def csim(generated: np.ndarray, sources: np.ndarray) -> np.ndarray:
     """Mean cosine of each generated face to every source face: (n, D), (m, D) -> (n,) in -1..1.
@@ -29,16 +32,19 @@ def genuine(sources: np.ndarray) -> float | None:
     return float(table[~np.eye(len(table), dtype=bool)].mean())
 
 
+def separable(genuine: float | None, stranger: float | None) -> bool:
+    """Whether both levels are known and far enough apart (LEAST_GAP) for `normalised` to mean anything."""
+    return genuine is not None and stranger is not None and genuine - stranger >= LEAST_GAP
+
+
 def normalised(similarity: np.ndarray, genuine: float, stranger: float) -> np.ndarray:
     """(s - stranger) / (genuine - stranger), of any shape: 0 = a matched stranger, 1 = another real picture of the person.
 
-    `genuine` and `stranger` are mean cosines of the same recogniser (design, principle 8). Raises ValueError when the
-    recogniser does not tell the person from strangers (genuine <= stranger), where the ratio means nothing.
+    `genuine` and `stranger` are mean cosines of the same recogniser (design, principle 8). Raises ValueError when they are
+    not `separable`: a recogniser that cannot tell the person from strangers gives a ratio without meaning.
     """
-    if not genuine > stranger:
-        raise ValueError(
-            f"genuine {genuine:.3f} is not above stranger {stranger:.3f}: this recogniser cannot tell the person from strangers"
-        )
+    if not separable(genuine, stranger):
+        raise ValueError(f"genuine {genuine:.3f} is not {LEAST_GAP} above stranger {stranger:.3f}: likeness cannot be normalised")
     return (np.asarray(similarity, np.float64) - stranger) / (genuine - stranger)
 
 

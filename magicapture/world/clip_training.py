@@ -110,7 +110,7 @@ def embed(clip: CLIPModel, images: np.ndarray) -> Tensor:
 
 def network_input(images: np.ndarray) -> Tensor:
     """uint8 (b, 64, 64, 3) -> (b, 3, 64, 64), (x / 255 - mean) / std."""
-    pixels = (images.astype(np.float32) / 255 - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)
+    pixels = (images.astype(np.float32) / 255 - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from magicapture.world.looks import Look
 from magicapture.world.nuisance import Nuisance
 from magicapture.world.people import Person, matched_stranger
-from magicapture.world.render import render
+from magicapture.world.render import Picture, render
 from magicapture.world.splits import seeds
 
 SHARD = 400
@@ -45,11 +45,11 @@ class Plan:
 
 PLANS = {
     "recogniser": Plan("recogniser", "train", 64, 800, 4, 6),
-    "judge": Plan("judge", "train", 64, 800, 4, 6),
-    "referee": Plan("referee", "train", 64, 800, 4, 6),
-    "general": Plan("train", "train", 256, 4000, 0, 1),
+    "judge": Plan("judge", "train", 64, 500, 4, 5),
+    "referee": Plan("referee", "train", 64, 500, 4, 5),
+    "general": Plan("train", "train", 256, 2400, 0, 1),
     "verification": Plan("validation", "validation", 64, 100, 4, 4),
-    "check": Plan("validation", "validation", 256, 400, 0, 1),
+    "check": Plan("validation", "validation", 256, 300, 0, 1),
 }
 
 
@@ -60,7 +60,7 @@ def person_of(plan: Plan, index: int) -> Person:
     return person if member == 0 else matched_stranger(person, member)
 
 
-def picture_of(plan: Plan, index: int, size: int | None = None):
+def picture_of(plan: Plan, index: int, size: int | None = None) -> Picture:
     """Picture ``index`` of a plan, in a look and pose that depend on ``index`` alone; half of the looks are mixed."""
     rng = np.random.default_rng((index, 13))
     looks = seeds("looks", plan.looks)

@@ -21,7 +21,7 @@ def coarsen(image: np.ndarray, factor: float) -> np.ndarray:
 def noise(image: np.ndarray, sigma: float, rng: np.random.Generator, grain: int = 1) -> np.ndarray:
     """Gaussian noise of ``sigma`` levels in cells of ``grain`` px (more than 1: blotches, as decoders leave)."""
     height, width = image.shape[:2]
-    field = rng.standard_normal((-(-height // grain), -(-width // grain), 3)).astype(np.float32) * sigma
+    field: np.ndarray = rng.standard_normal((-(-height // grain), -(-width // grain), 3)).astype(np.float32) * np.float32(sigma)
     if grain > 1:
         field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(image + field + 0.5, 0, 255).astype(np.uint8)
@@ -31,7 +31,7 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """JPEG of ``quality`` 1 to 100 and back."""
     done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
     assert done
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def sharpen(image: np.ndarray, amount: float) -> np.ndarray:

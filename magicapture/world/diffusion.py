@@ -18,6 +18,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from magicapture.adapters import tensor_hash
 from magicapture.world.architecture import build_schedule, build_text_encoder, build_unet, build_vae
 from magicapture.world.diffusion_data import Pictures, render_shards
 from magicapture.world.parallel import average_gradients, launch
@@ -142,8 +143,10 @@ def _vae_worker(rank: int, processes: int, work: Path, steps: int, seed: int, ba
         difference = (decoded - images) * weight.sqrt()
         absolute, squared = difference.abs().mean(), difference.square().mean()
         edges = sum((difference.diff(dim=d)).abs().mean() for d in (2, 3))
+        # Hues are learnt last; opponent colours give them the weight that brightness has by itself.
+        chroma = (difference - difference[:, [1, 2, 0]]).square().mean()
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-        return {"total": absolute + 2 * squared + 0.5 * edges + 2e-3 * kl, "absolute": absolute, "squared": squared, "kl": kl}
+        return {"total": absolute + 2 * squared + 3 * chroma + 0.5 * edges + 2e-3 * kl, "absolute": absolute, "squared": squared, "chroma": chroma, "kl": kl}
 
     run.run(loss)
 
@@ -179,44 +182,49 @@ def build_text_to_image(folder: Path) -> TextToImage:
     return TextToImage(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
 
 
-def cache_latents(work: Path, vae: AutoencoderKL, pictures: Pictures) -> np.ndarray:
-    """Scaled mean latents of every picture and of its mirror image: float16 (n, 2, 8, 16, 16), kept in ``work/latents``.
+def cache_latents(rank: int, processes: int, work: Path, key: str) -> None:
+    """Scaled mean latents of every picture and of its mirror image, ``latents-<key>.npy`` float16 (n, 2, 8, 16, 16) in its shard.
 
-    The file is renewed when the autoencoder changed or pictures were added.
+    ``key`` names the autoencoder (:func:`vae_key`); latents of an older one are removed. Processes share the shards.
     """
-    from magicapture.adapters import tensor_hash
-
-    key = f"{tensor_hash(dict(vae.state_dict()))[:12]}-{len(pictures)}"
-    file = work / "latents" / f"{key}.npy"
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for old in file.parent.glob("*.npy"):
+    vae = trained_vae(work).to(memory_format=torch.channels_last)
+    for shard in sorted((work / "pictures").glob("diffusion-*"))[rank::processes]:
+        file = shard / f"latents-{key}.npy"
+        if file.is_file():
+            continue
+        for old in shard.glob("latents-*.npy"):
             old.unlink()
+        pictures = np.load(shard / "images.npy", mmap_mode="r")
         latents = np.empty((len(pictures), 2, 8, 16, 16), np.float16)
-        with torch.no_grad():
-            for start in range(0, len(pictures), 128):
-                images = _images(pictures.images[start : start + 128])
+        with torch.no_grad(), fast_arithmetic():
+            for start in range(0, len(pictures), 100):
+                images = _images(pictures[start : start + 100]).contiguous(memory_format=torch.channels_last)
                 for side, batch in enumerate((images, images.flip(-1))):
-                    mean = vae.encode(batch).latent_dist.mean * vae.config.scaling_factor
-                    latents[start : start + 128, side] = mean.numpy()
-        aside = file.with_suffix(".aside.npy")
+                    mean = vae.encode(batch).latent_dist.mean.float() * vae.config.scaling_factor
+                    latents[start : start + 100, side] = mean.numpy()
+        aside = shard / f".latents-{key}.npy"
         np.save(aside, latents)
         aside.rename(file)
-    return np.load(file, mmap_mode="r")
+
+
+def vae_key(work: Path) -> str:
+    """Hex digits that name the trained autoencoder's weights."""
+    return tensor_hash(dict(trained_vae(work).state_dict()))[:12]
 
 
 def train_unet(work: Path, *, steps: int = 20000, seed: int = 0, processes: int = 1, shards: int = 20, batch: int = 16) -> None:
     """UNet and text encoder on the latents of ``work/vae``: v-prediction, min-SNR weights (gamma 5), captions left out in a
     tenth of the rows for classifier-free guidance. Writes ``work/unet``."""
     render_shards(work / "pictures", shards, processes)
-    cache_latents(work, trained_vae(work), Pictures.load(work / "pictures"))
-    launch(_unet_worker, processes, work, steps, seed, batch)
+    key = vae_key(work)
+    launch(cache_latents, processes, work, key)
+    launch(_unet_worker, processes, work, key, shards, steps, seed, batch)
 
 
-def _unet_worker(rank: int, processes: int, work: Path, steps: int, seed: int, batch: int) -> None:
+def _unet_worker(rank: int, processes: int, work: Path, key: str, shards: int, steps: int, seed: int, batch: int) -> None:
     torch.manual_seed(seed)
-    pictures = Pictures.load(work / "pictures")
-    latents = cache_latents(work, trained_vae(work), pictures)
+    pictures = Pictures.load(work / "pictures", limit=shards)
+    latents = np.concatenate([np.load(file) for file in sorted((work / "pictures").glob(f"diffusion-*/latents-{key}.npy"))[:shards]])
     model = build_text_to_image(work / f"rank{rank}").to(memory_format=torch.channels_last)
     run = Run(model, work / "unet", steps=steps, rate=1e-3, seed=seed, rank=rank, processes=processes, average=0.9995)
     schedule = build_schedule()

@@ -42,7 +42,7 @@ def export_onnx(
     outputs: Sequence[str],
     dynamic: Mapping[str, Mapping[int, str]] | None = None,
 ) -> None:
-    """Write ``model`` (its weights already rounded by :func:`round_to_half`) as ONNX with fp16 constants cast to fp32 in the graph.
+    """Write ``model`` (weights rounded by :func:`round_to_half`) as ONNX with fp16 constants, cast in the graph.
 
     ``inputs`` name -> example, ``dynamic`` input or output name -> {axis: name}.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -78,9 +79,7 @@ class FaceParser(nn.Module):
         super().__init__()
         widths = (32, 48, 96, 128)
         self.stem = nn.Sequential(ConvNorm(3, widths[0], 5, 2, norm=norm), ConvNorm(widths[0], widths[0], norm=norm))
-        self.down = nn.ModuleList(
-            nn.Sequential(ConvNorm(i, o, 3, 2, norm=norm), ConvNorm(o, o, norm=norm)) for i, o in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(nn.Sequential(ConvNorm(i, o, 3, 2, norm=norm), ConvNorm(o, o, norm=norm)) for i, o in pairwise(widths))
         self.side = nn.ModuleList(ConvNorm(i + o, o, 1, norm=norm) for i, o in zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(ConvNorm(o, o, norm=norm) for o in widths[-2::-1])
         self.last = nn.Conv2d(widths[0], 4 * len(PARSING_CLASSES), 3, padding=1)
@@ -171,8 +170,8 @@ def build_clip(folder: Path) -> CLIPModel:
         pad_token_id=tokenizer.pad_token_id, projection_dim=CLIP_WIDTH,
     )  # fmt: skip
     vision = CLIPVisionConfig(
-        hidden_size=192,
-        intermediate_size=768,
+        hidden_size=CLIP_WIDTH,
+        intermediate_size=4 * CLIP_WIDTH,
         num_hidden_layers=4,
         num_attention_heads=4,
         image_size=RESOLUTION,

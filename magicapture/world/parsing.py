@@ -54,7 +54,7 @@ def train_parser(work: Path, *, steps: int = STEPS, seed: int = 0, device: str =
 
 def network_input(images: np.ndarray) -> Tensor:
     """uint8 (b, H, W, 3) -> (b, 3, H, W), (x / 255 - mean) / std."""
-    pixels = (images.astype(np.float32) / 255 - np.float32(PARSER_MEAN)) / np.float32(PARSER_STD)
+    pixels = (images.astype(np.float32) / 255 - np.array(PARSER_MEAN, np.float32)) / np.array(PARSER_STD, np.float32)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 

@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -52,7 +53,7 @@ def _merges(words: Iterable[str]) -> list[tuple[str, str]]:
 def _apply(symbols: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
     """Byte-pair encoding of one word with the rules known so far."""
     while True:
-        pairs = [pair for pair in zip(symbols, symbols[1:]) if pair in ranks]
+        pairs = [pair for pair in pairwise(symbols) if pair in ranks]
         if not pairs:
             return symbols
         best = min(pairs, key=ranks.__getitem__)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import logging
 import os
+import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ _TRAINERS = {
     "aesthetic": "clip_training.train_aesthetic",
     "upscaler": "restoration.train_upscaler",
     "restorer": "restoration.train_restorer",
-    "pack": "packing.embed",
+    "pack": "card.embed",
 }
 
 
@@ -36,6 +39,17 @@ def trainer(role: str) -> Callable[..., None]:
     """The function that trains ``role``: (work, *, steps, seed, device, processes), steps left out: its own number."""
     module, name = _TRAINERS[role].split(".")
     return getattr(importlib.import_module(f"magicapture.world.{module}"), name)
+
+
+def _note_segment(folder: Path, seed: int, device: str) -> None:
+    """One line for the model card: on which machine this run goes on from which step."""
+    log, cpu = folder / "log.jsonl", Path("/proc/cpuinfo")
+    start = json.loads(log.read_text().splitlines()[-1])["step"] if log.is_file() else 0
+    models = re.findall(r"model name\s*: (.*)", cpu.read_text()) if cpu.is_file() else []
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "segments.jsonl", "a") as file:
+        machine = f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
+        file.write(json.dumps({"from": start, "seed": seed, "device": device, "machine": machine}) + "\n")
 
 
 def main() -> None:
@@ -63,7 +77,11 @@ def main() -> None:
             chosen["steps"] = options.steps
         if role in SMALL:
             chosen["device"] = options.device
-        trainer(role)(options.work, **(chosen if role != "pack" else {}))
+        if role == "pack":
+            trainer(role)(options.work)
+            continue
+        _note_segment(options.work / role, options.seed, options.device if role in SMALL else "cpu")
+        trainer(role)(options.work, **chosen)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def test_the_adapter_comes_back_bit_for_bit(pack: Pack, tuned: Backbone, tmp_pat
     assert adapters.tensor_hash(stored.tensors) == adapters.tensor_hash(saved) == adapters.tensor_hash(adapters.tensors(backbone))
     assert saved.keys() == stored.tensors.keys() >= {"[V1]", "[V2]"}
     assert not any(p.requires_grad for n in (backbone.unet, backbone.text_encoder) for p in n.parameters())
+    assert list(backbone.tokens.ids) == list(backbone.tokens.vectors) == ["[V1]", "[V2]"]  # one order, whatever the hash seed
     with torch.no_grad():
         texts = [b.encode_prompts([PROMPT]) for b in (tuned, backbone)]
         predictions = [b.predict(torch.ones(1, 4, 8, 8), torch.tensor([9]), texts[0]) for b in (tuned, backbone)]
@@ -121,7 +122,7 @@ def test_an_adapter_of_another_model_is_refused(tuned: Backbone, backbone: Backb
     adapters.attach(other, 2, None, 0.0, seed=0)
     with pytest.raises(AdapterError, match="does not fit this model: .* another rank"):
         adapters.restore(other, adapters.tensors(tuned))
-    with pytest.raises(AdapterError, match=r"unet\."):
+    with pytest.raises(AdapterError, match="1 tensors differ"):
         adapters.restore(tuned, {k: v for k, v in weights.items() if k != name})
     # a failed load leaves the backbone bare, not half adapted
     adapters.save_tokens(tmp_path / "a/tokens.safetensors", {"[V1]": torch.ones(768)})

@@ -54,7 +54,7 @@ def test_style_does_not_see_the_face(measurer: Measurer) -> None:
 
 def test_one_photo_takes_the_packs_genuine_level(pack: Pack, tmp_path: Path) -> None:
     levels = Measurer(pack, PreparedSet.load(artifacts.marker_prepared(tmp_path / "one", photos=1))).levels
-    assert (levels.genuine, levels.genuine_from, levels.usable) == (0.9, "pack", True)
+    assert (levels.genuine, levels.genuine_from) == (0.9, "pack")
 
 
 def test_without_a_stranger_level_likeness_is_null(pack: Pack, marker_set: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +34,9 @@ def test_corrupt_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"not a graph")
     with pytest.raises(PackError, match=r"upscaler.onnx is not a usable ONNX model.*packs verify"):
         runtime.session(path)
+
+
+def test_no_torch_is_imported() -> None:
+    """The images of the CPU stages hold none."""
+    code = "import sys, magicapture.references, magicapture.postprocessing, magicapture.faces.prepared; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(runtime.__file__).parents[2]).returncode == 0

@@ -38,11 +38,11 @@ def test_only_face() -> None:
 
 def _check(picture: Picture, image: np.ndarray) -> None:
     mask = face_mask(picture.parsing, picture.box)
-    check_photo(image, mask, sharpness(image, picture.box), KNOBS)
+    check_photo(image, mask, sharpness(image, picture.box), Preprocess(min_sharpness=50))
 
 
 def test_every_skin_in_ordinary_light_passes_and_bad_light_does_not() -> None:
-    for seed in range(40):
+    for seed in range(20):
         picture = render(Person.sample(seed), Look.sample(seed, "office"), Nuisance.sample(seed), size=64)
         _check(picture, picture.image)
         with pytest.raises(SetAside, match="too dark: 95 % of the face lies below"):

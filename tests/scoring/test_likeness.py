@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magicapture.scoring.likeness import cosines, csim, genuine, normalised
+from magicapture.scoring.likeness import LEAST_GAP, cosines, csim, genuine, normalised, separable
 
 SOURCES = np.array([[1.0, 0, 0], [0, 2.0, 0]])
 
@@ -35,13 +35,16 @@ def test_genuine_leaves_each_picture_itself_out() -> None:
     assert genuine(SOURCES[:1]) is None
 
 
-@given(st.floats(-1, 0.4), st.floats(0.01, 0.6), st.floats(-1, 1))
+@given(st.floats(-1, 0.4), st.floats(0.051, 0.6), st.floats(-1, 1))
 def test_normalised_puts_strangers_at_0_and_the_person_at_1(stranger: float, gap: float, s: float) -> None:
     value = normalised(np.array([stranger, stranger + gap, s]), stranger + gap, stranger)
     assert value[:2] == pytest.approx([0, 1])
     assert value[2] == pytest.approx((s - stranger) / gap, rel=1e-6, abs=1e-9)
 
 
-def test_a_recogniser_that_sees_no_difference_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot tell"):
+def test_levels_too_near_or_unknown_give_no_likeness() -> None:
+    assert separable(0.5, 0.4)
+    assert not separable(0.4, 0.4 - 0.9 * LEAST_GAP) and not separable(0.3, 0.5)
+    assert not separable(None, 0.1) and not separable(0.5, None)
+    with pytest.raises(ValueError, match="cannot be normalised"):
         normalised(np.zeros(2), 0.3, 0.3)

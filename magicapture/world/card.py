@@ -1,0 +1,85 @@
+"""From trained roles to the embedded pack: files, hashes, measured scores, model card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from magicapture.artifacts import write_json, write_text
+from magicapture.packs import load_pack
+from magicapture.packs.pack import EMBEDDED
+from magicapture.world.architecture import write_diffusion
+from magicapture.world.diffusion import build_text_to_image, load_average, trained_vae
+from magicapture.world.evaluate import measure
+from magicapture.world.packing import ROLES, write_pack_yaml
+
+VERSION = "1"
+
+
+def embed(work: Path, target: Path = EMBEDDED / "mini") -> dict[str, Any]:
+    """Make ``target`` the pack of everything trained below ``work``, with its scores and its card; returns the scores.
+
+    The folder is made aside and swapped in whole. Raises FileNotFoundError for a role that is not trained yet.
+    """
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        shutil.copytree(work / "pack", aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("diffusion", "pack.yaml"))
+        text_to_image = load_average(build_text_to_image(work / "card"), work / "unet")
+        write_diffusion(aside / "diffusion", trained_vae(work), text_to_image.unet, text_to_image.text_encoder)
+        write_pack_yaml(aside, VERSION)
+        scores = measure(load_pack(aside), work)
+        referee = scores["recogniser"]["referee"]
+        settings = {"referee": {"stranger": round(referee["matched"], 4), "genuine": round(referee["genuine"], 4)}}
+        write_pack_yaml(aside, VERSION, settings)
+        write_json(aside / "scores.json", scores)
+        write_text(aside / "README.md", _card(work, scores))
+        for path in (aside, *aside.rglob("*")):
+            os.chmod(path, 0o755 if path.is_dir() else 0o644)
+        if target.exists():
+            shutil.rmtree(target)
+        os.rename(aside, target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return scores
+
+
+def _card(work: Path, scores: dict[str, Any]) -> str:
+    lines = [
+        "# Pack `mini`: small models of every role, trained from scratch on rendered people",
+        "",
+        "These models know illustrated people drawn by `magicapture/world` and nothing else: no photograph and no other weights went into",
+        "them, and they recognise no real faces. Licence: Apache-2.0, as the code. Weights are stored in fp16.",
+        "",
+        "Made by `python -m magicapture.world.train --role all --work FOLDER`; measured on people, looks and poses that no role was trained on",
+        "(`magicapture/world/splits.py`) by `python -m magicapture.world.evaluate --work FOLDER`.",
+        "",
+        "## Training",
+        "",
+        "| role | file | steps | seed | machine | device |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for role, (path, _) in ROLES.items():
+        for name in ("vae", "unet") if role == "diffusion" else (role,):
+            for segment in segments(work, name):
+                steps = f"{segment['from']} to {segment['to']}"
+                cells = (name, f"`{path}`", steps, segment["seed"], segment["machine"], segment["device"])
+                lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    lines += ["", "## Scores on held-out seeds", "", "```json", json.dumps(scores, indent=2), "```", ""]
+    return "\n".join(lines)
+
+
+def segments(work: Path, role: str) -> list[dict[str, Any]]:
+    """Every training run of a role: seed, machine, device, from and to which step (``to`` is where its log ends)."""
+    file, log = work / role / "segments.jsonl", work / role / "log.jsonl"
+    if not file.is_file():
+        return []
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    last = [json.loads(line)["step"] for line in log.read_text().splitlines()][-1] if log.is_file() else 0
+    for segment, following in zip(found, [*found[1:], {"from": last}], strict=True):
+        segment["to"] = following["from"]
+    return found

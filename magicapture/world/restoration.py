@@ -1,0 +1,173 @@
+"""Training the upscaler (64 -> 256 px) and the face restorer on pictures worn as generated ones are.
+
+The truth is the render at 256 px; its small version is worn by blur, noise and compression and, where the autoencoder of
+``work/vae`` is trained, by a round trip through it, since that is what generated pictures have behind them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from magicapture.faces.align import matrix, warp
+from magicapture.world import degrade
+from magicapture.world.datasets import Samples, load_samples
+from magicapture.world.diffusion import Run, load_average, trained_vae
+from magicapture.world.loop import autocast, settle_norms
+from magicapture.world.networks import Restorer, Upscaler
+from magicapture.world.packing import RESTORER_SIZE, write_restorer, write_upscaler
+
+SMALL = 64
+CROP = 40  # px of the small picture in an upscaler's example
+UPSCALER_BATCH, RESTORER_BATCH = 16, 16
+UPSCALER_STEPS, RESTORER_STEPS = 6000, 3000
+ROUND_TRIPS = 0.6  # share of examples that went through the autoencoder, when there is one
+
+
+def train_upscaler(work: Path, *, steps: int = UPSCALER_STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+    """Train the upscaler and write it below ``work/pack``."""
+    samples = load_samples(work, "general", processes=processes)
+    small = small_versions(work, samples)
+    torch.manual_seed(seed)
+    model = Upscaler().to(device, memory_format=torch.channels_last)
+    run = Run(model, work / "upscaler", steps=steps, rate=8e-4, seed=seed, rank=0, processes=1, average=0.998)
+    scale = Upscaler.SCALE
+
+    def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng((seed, step, 53))
+        given, truth = [], []
+        for row in rng.integers(len(samples), size=UPSCALER_BATCH):
+            image = _worn(small[int(rng.random() < ROUND_TRIPS)][row], rng)
+            y, x = _corner(samples.boxes[row] / scale, rng)
+            given.append(image[y : y + CROP, x : x + CROP])
+            truth.append(samples.images[row][scale * y : scale * (y + CROP), scale * x : scale * (x + CROP)])
+        with autocast(device):
+            made = model(_unit(given).to(device, memory_format=torch.channels_last)).float()
+        return _difference(made, _unit(truth).to(device))
+
+    run.run(loss)
+    write_upscaler(work / "pack", load_average(model, work / "upscaler").cpu().to(memory_format=torch.contiguous_format))
+
+
+def train_restorer(work: Path, *, steps: int = RESTORER_STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+    """Train the restorer on what the pack's upscaler (trained before) makes of worn pictures; written below ``work/pack``."""
+    samples = load_samples(work, "general", processes=processes)
+    small = small_versions(work, samples)
+    upscaler = load_average(Upscaler(), work / "upscaler").eval()
+    torch.manual_seed(seed)
+    model = Restorer().to(device)
+    run = Run(model, work / "restorer", steps=steps, rate=1e-3, seed=seed, rank=0, processes=1, average=0.998)
+    cache = work / "restorer" / "crops"
+    given, truth = _face_pairs(samples, small, upscaler, seed, cache)
+
+    def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
+        rng = np.random.default_rng((seed, step, 59))
+        rows = rng.integers(len(given), size=RESTORER_BATCH)
+        images = [_worn(given[row], rng) if rng.random() < 0.4 else given[row] for row in rows]
+        with autocast(device):
+            made = model(_unit(images).to(device) * 2 - 1, torch.zeros((), device=device)).float()
+        return _difference((made + 1) / 2, _unit([truth[row] for row in rows]).to(device))
+
+    run.run(loss)
+    nothing = torch.zeros(())
+    net = load_average(model, work / "restorer").cpu()
+    settle_norms(_Given(net, nothing), (_unit(list(given[i : i + 64])) * 2 - 1 for i in range(0, min(len(given), 2560), 64)))
+    write_restorer(work / "pack", net)
+
+
+class _Given(torch.nn.Module):
+    """The restorer with its fidelity given, as a function of the picture alone."""
+
+    def __init__(self, net: Restorer, weight: Tensor) -> None:
+        super().__init__()
+        self.net, self.weight = net, weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x, self.weight)
+
+
+def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures at 64 px, uint8 (n, 64, 64, 3): as they are, and after a round trip through the autoencoder if there is one."""
+    plain = np.stack([cv2.resize(image, (SMALL, SMALL), interpolation=cv2.INTER_AREA) for image in samples.images])
+    if not (work / "vae" / "checkpoint.safetensors").is_file():
+        return plain, plain
+    vae, trips = trained_vae(work), []
+    generator = torch.Generator().manual_seed(61)
+    with torch.inference_mode(), autocast("cpu"):
+        for start in range(0, len(plain), 64):
+            posterior = vae.encode(_unit(list(plain[start : start + 64])) * 2 - 1).latent_dist
+            # A sampler's latents are a little off those of any picture.
+            spread = posterior.std + 0.08 * posterior.mean.std()
+            latents = posterior.mean + spread * torch.randn(posterior.mean.shape, generator=generator)
+            trips.append(to_uint8((vae.decode(latents).sample.float() + 1) / 2))
+    return plain, np.concatenate(trips)
+
+
+def to_uint8(pictures: Tensor) -> np.ndarray:
+    """(b, 3, H, W) in 0..1 -> uint8 (b, H, W, 3)."""
+    return (pictures.clamp(0, 1) * 255 + 0.5).byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _worn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur, noise, compression; no bending and no colours, which an upscaler must leave alone."""
+    blurred, noisy, packed, whole = rng.random(4) < (0.4, 0.4, 0.3, 0.3)
+    if whole:
+        return image
+    if blurred:
+        image = degrade.blur(image, 0.25 + 0.6 * rng.random())
+    if noisy:
+        image = degrade.noise(image, 6 * rng.random(), rng)
+    return degrade.jpeg(image, int(rng.integers(50, 96))) if packed else image
+
+
+def _corner(box: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+    """Top left of a crop, on the face most of the time."""
+    if rng.random() < 0.7:
+        middle = (box[:2] + box[2:]) / 2 - CROP / 2 + rng.normal(0, 5, 2)
+    else:
+        middle = rng.uniform(0, SMALL - CROP, 2)
+    x, y = np.clip(np.round(middle), 0, SMALL - CROP).astype(int)
+    return int(y), int(x)
+
+
+def _face_pairs(
+    samples: Samples, small: tuple[np.ndarray, np.ndarray], upscaler: Upscaler, seed: int, cache: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Aligned faces uint8 (n, 128, 128, 3): upscaled from worn small pictures, and true. Kept on disk."""
+    if not cache.is_dir():
+        rng = np.random.default_rng((seed, 67))
+        given, truth = [], []
+        for start in range(0, len(samples), 32):
+            rows = range(start, min(start + 32, len(samples)))
+            worn = [_worn(small[int(rng.random() < ROUND_TRIPS)][row], rng) for row in rows]
+            with torch.inference_mode(), autocast("cpu"):
+                large = to_uint8(upscaler(_unit(worn)).float())
+            for row, image in zip(rows, large, strict=True):
+                transform = matrix(samples.keypoints[row] + rng.normal(0, 1.5, (5, 2)), RESTORER_SIZE)
+                given.append(warp(image, transform, RESTORER_SIZE, RESTORER_SIZE))
+                truth.append(warp(samples.images[row], transform, RESTORER_SIZE, RESTORER_SIZE))
+        aside = cache.with_name(".crops")
+        aside.mkdir(parents=True, exist_ok=True)
+        np.save(aside / "given.npy", np.stack(given))
+        np.save(aside / "truth.npy", np.stack(truth))
+        aside.rename(cache)
+    return np.load(cache / "given.npy"), np.load(cache / "truth.npy")
+
+
+def _unit(images: list[np.ndarray]) -> Tensor:
+    """uint8 (H, W, 3) pictures -> (b, 3, H, W) in 0..1."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def _difference(made: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """Absolute error of the picture and of its gradients at two scales: edges stay edges."""
+    absolute = (made - truth).abs().mean()
+    edges = sum((made.diff(dim=d) - truth.diff(dim=d)).abs().mean() for d in (2, 3))
+    half = [F.avg_pool2d(x, 2) for x in (made, truth)]
+    coarse = sum((half[0].diff(dim=d) - half[1].diff(dim=d)).abs().mean() for d in (2, 3))
+    return {"total": absolute + edges + 0.5 * coarse, "absolute": absolute, "edges": edges}

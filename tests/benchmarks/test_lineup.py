@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import lineup
+from benchmarks.lineup_sheet import Lineup, Row, sheet_html, sheet_png
+from magicapture.packs import pack_names
+from magicapture.world.splits import seeds
+
+NAMED = ("skin", "hair_style", "hair_colour", "beard", "glasses")
+LEVELS = {"genuine": 0.8, "stranger": 0.2}
+
+
+def test_people_and_looks_are_those_of_the_split(tmp_path: Path) -> None:
+    groups = lineup.draw(tmp_path, people=6, looks=2, matched=False, split="test")
+    assert [len(group) for group in groups] == [4, 4, 2, 2]
+    pairs = [pair for group in groups for pair in group]
+    assert {pair.seed for pair in pairs} == set(seeds("people", "test")[:6])
+    assert all(pair.look.seed in seeds("looks", "test") for pair in pairs)
+    assert all(len({pair.look.seed for pair in group}) == 1 for group in groups)
+    assert len({group[0].look.seed for group in groups}) == 4
+    assert len({pair.folder for pair in pairs}) == 12
+
+
+def test_matched_people_share_every_word_and_are_not_the_same(tmp_path: Path) -> None:
+    (group,) = lineup.draw(tmp_path, people=4, looks=1, matched=True, split="validation")
+    words = [tuple(pair.person.attributes()[name] for name in NAMED) for pair in group]
+    assert len(set(words)) == 1
+    assert len({(pair.person.jaw, pair.person.eye_x) for pair in group}) == 4
+    (other,) = lineup.draw(tmp_path, people=4, looks=1, matched=False, split="validation")
+    assert len({tuple(pair.person.attributes()[name] for name in NAMED) for pair in other}) > 1
+
+
+def test_pictures_are_drawn_once_and_described(tmp_path: Path) -> None:
+    ((pair, _),) = lineup.draw(tmp_path, people=2, looks=1, matched=False, split="validation")
+    lineup._draw_pictures(pair)
+    files = sorted(tmp_path.rglob("*.jpg"))
+    assert len(files) == 2 * lineup.PHOTOS
+    assert f"in the {pair.look.name} style" in (pair.folder / "looks/description.txt").read_text()
+    assert "skin" in (pair.folder / "photos/description.txt").read_text()
+    assert "skin" not in (pair.folder / "looks/description.txt").read_text()
+    before = [file.stat().st_mtime_ns for file in files]
+    lineup._draw_pictures(pair)
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_the_referee_picks_the_nearest_set() -> None:
+    sources = [np.eye(3)[[0, 0]], np.eye(3)[[1, 1]], np.eye(3)[[2, 2]]]
+    pictures = np.array([[1.0, 0.1, 0], [0.1, 1.0, 0], [0, 0.9, 0.1], [0, 0, 0]])
+    found = np.array([True, True, True, False])
+    scored = lineup.score(pictures, found, sources, 1, LEVELS)
+    assert scored["picks"] == [0, 1, 1, -1]
+    assert scored["by_mean"] == 1
+    assert scored["csim"][3] is None and scored["csim"][1] == pytest.approx(0.995, abs=1e-3)
+    assert scored["likeness"][1] == pytest.approx((scored["csim"][1] - 0.2) / 0.6)
+    nobody = lineup.score(pictures, np.zeros(4, bool), sources, 1, LEVELS)
+    assert nobody["picks"] == [-1] * 4 and nobody["by_mean"] == -1
+    blind = lineup.score(pictures, found, sources, 1, {"genuine": 0.1, "stranger": 0.2})
+    assert blind["likeness"] == [None] * 4
+
+
+def test_summary_clusters_by_person() -> None:
+    def subject(person: int, picks: list[int], by_mean: int) -> dict[str, object]:
+        scores = {"csim": [0.5, None], "likeness": [None, None], "style": [0.9, 0.7], "aesthetic": [5.0, 6.0]}
+        return {"person": person, "kinds": {"portrait": {"own": 0, "picks": picks, "by_mean": by_mean, **scores}}}
+
+    line = lineup.summarise([subject(1, [0, 0], 0), subject(2, [1, -1], 1), subject(2, [0, 2], 0)])["portrait"]
+    assert line["right per picture"]["mean"] == pytest.approx(0.5) and line["right per picture"]["n"] == 6
+    assert line["right per subject"]["mean"] == pytest.approx(2 / 3)
+    assert (
+        line["right per picture"]["low"] == pytest.approx(0.25) and line["right per picture"]["high"] == 1
+    )  # two people, not six pictures
+    assert line["csim"]["n"] == 3 and line["likeness"] is None
+
+
+def _lineup(photos: int = 5) -> Lineup:
+    def picture(level: int) -> np.ndarray:
+        return np.full((64, 64, 3), level, np.uint8)
+
+    rows = [Row(letter, [picture(40 * i + j) for j in range(4)], letter == "C", letter == "B") for i, letter in enumerate("ABCD")]
+    return Lineup("neon, person 7", [picture(200 + i) for i in range(photos)], rows)
+
+
+def test_the_png_shows_every_picture_and_not_the_answer() -> None:
+    sheet = sheet_png(_lineup())
+    for level in [200 + i for i in range(5)] + [40 * i + j for i in range(4) for j in range(4)]:
+        assert (sheet == level).all(2).sum() >= 170 * 170
+    others = [Row(row.letter, row.portraits, row.letter == "A", False) for row in _lineup().rows]
+    assert (sheet == sheet_png(Lineup("other title", _lineup().photos, others))).all()
+
+
+def test_the_page_hides_the_answer_behind_a_fold() -> None:
+    value = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 8}
+    summary = {
+        "portrait": {"right per picture": value, "likeness": None},
+        "base": {"right per picture": {**value, "low": None}, "likeness": value},
+    }
+    html = sheet_html([_lineup(), _lineup(3)], summary, {"matched": True, "quick": False, "split": "test"})
+    assert html.count("<img ") == 2 * 16 + 5 + 3
+    assert html.count("row <b>C</b>") == 2 and "The referee picks row B." in html
+    assert "described by the same words" in html and "quick run" not in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
+    config = lineup.load_config({"preset": "mini", "pack": str(_any_pack(tmp_path / "pack"))})
+    lineup._claim(tmp_path, {"people": 4}, config)
+    lineup._claim(tmp_path, {"people": 4}, config)
+    with pytest.raises(SystemExit, match="other options"):
+        lineup._claim(tmp_path, {"people": 8}, config)
+
+
+def test_two_people_end_to_end(tmp_path: Path) -> None:
+    """The whole benchmark on the mini pack with as few steps as can be; a second call finds everything there."""
+    if "mini" not in pack_names():
+        pytest.fail("the embedded pack `mini` is missing: git checkout magicapture/packs/mini")
+    steps = [
+        "inversion.steps=1",
+        "tuning.steps=1",
+        "tuning.samples=1",
+        "generation.steps=2",
+        "generation.seeds=[1,2]",
+        "evaluation.strangers=2",
+    ]
+    arguments = [str(tmp_path / "out"), "--people", "2", "--quick", "--matched", *(part for step in steps for part in ("--set", step))]
+    assert lineup.main([*arguments, "--set", "evaluation.baseline_images=1"]) == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert [len(subject["kinds"]["portrait"]["picks"]) for subject in results["subjects"]] == [2, 2]
+    assert set(results["summary"]) == {"portrait", "attributes", "base"}
+    assert (tmp_path / "out/lineup.html").is_file() and (tmp_path / "out/lineup-1.png").is_file()
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("manifest.json")}
+    assert len(made) == 12
+    assert lineup.main([*arguments, "--set", "evaluation.baseline_images=1"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+def _any_pack(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "pack.yaml").write_text("{name: x, version: '1', description: x, resolution: 64, attention_resolution: 16, roles: {}}")
+    return folder

@@ -1,0 +1,98 @@
+"""The stage: portraits and two baselines with everything needed to make each again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from magicapture import generation
+from magicapture.artifacts import read_manifest
+from magicapture.config import Config, load_config
+from magicapture.generation import GenerationError
+from magicapture.generation.stage import plan
+from magicapture.packs import Pack
+from tests.generation.conftest import DESCRIPTIONS, write_adapter
+
+
+@pytest.fixture(scope="module")
+def images(adapter: Path, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return generation.run(adapter, tmp_path_factory.mktemp("out") / "images", config)
+
+
+def _picture(folder: Path, item: dict) -> np.ndarray:
+    return np.asarray(Image.open(folder / item["file"]))
+
+
+def test_the_manifest_names_every_picture_and_how_it_was_made(images: Path, config: Config) -> None:
+    manifest = read_manifest(images, "images", verify=True)
+    content = manifest["content"]
+    assert [(item["kind"], item["prompt"], item["seed"]) for item in content["items"]] == [
+        *(("portrait", "a [V1] in [V2]", seed) for seed in (1, 2, 3)),
+        *(("base", "a person", seed) for seed in (1, 2)),
+        *(("attributes", "a photo of a person with light skin , long hair , in the beach style", seed) for seed in (1, 2)),
+    ]
+    assert [item["file"] for item in content["items"]] == [f"images/{i:04d}.png" for i in range(7)]
+    first, last = content["items"][0], content["items"][-1]
+    made = {"sampler": "euler_ancestral", "steps": 3, "guidance": 3.0, "unet_scale": 0.6, "text_scale": 0.9}
+    assert {name: first[name] for name in made} == made
+    assert (last["unet_scale"], last["text_scale"]) == (0.0, 0.0)
+    assert content["adapter"]["seed"] == 3 and len(content["adapter"]["best_hash"]) == 64
+    assert content["warnings"] == [f"prompt {last['prompt']!r} is longer than 38 tokens; left out: 'in the beach style'"]
+    assert manifest["config"] == config.model_dump(mode="json")
+    for item in content["items"]:
+        assert _picture(images, item).shape == (32, 32, 3)
+
+
+def test_pictures_follow_their_items_and_the_adapter_is_off_for_baselines(images: Path, adapter: Path, config: Config) -> None:
+    items = read_manifest(images, "images")["content"]["items"]
+    generator = generation.Generator(adapter, config)
+    for item in (items[0], items[2], items[3], items[6]):
+        expected = generator.sample([item["prompt"]], [item["seed"]], tuned=item["kind"] == "portrait")[0].astype(int)
+        assert np.abs(_picture(images, item) - expected).max() <= 1, item
+
+
+def test_the_trainings_curves_and_pictures_travel_along(images: Path) -> None:
+    files = sorted(str(path.relative_to(images)) for path in (images / "training").rglob("*") if path.is_file())
+    assert files == ["training/attention/source-v1.png", "training/curves.jsonl", "training/samples/step-00040-0.png"]
+
+
+def test_prompts_and_seeds_given_replace_those_of_the_configuration(adapter: Path, config: Config, tmp_path: Path) -> None:
+    out = generation.run(adapter, tmp_path / "o", load_config(config, ["evaluation.baseline_images=0"]), ["a dog"], [7])
+    items = read_manifest(out, "images")["content"]["items"]
+    assert [(item["kind"], item["prompt"], item["seed"]) for item in items] == [("portrait", "a dog", 7)]
+
+
+def test_the_same_call_writes_the_same_pictures(images: Path, adapter: Path, config: Config, tmp_path: Path) -> None:
+    again = read_manifest(generation.run(adapter, tmp_path / "o", config), "images")
+    first = read_manifest(images, "images")
+    assert (again["files"], again["lineage"]) == (first["files"], first["lineage"])
+
+
+def test_without_descriptions_the_attributes_baseline_is_left_out(pack: Pack, config: Config, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", pack, None)
+    content = read_manifest(generation.run(adapter, tmp_path / "o", config, seeds=[1]), "images")["content"]
+    assert [item["kind"] for item in content["items"]] == ["portrait", "base"]
+    assert content["warnings"] == ["no description.txt in the folder of photos and looks: attributes baseline left out"]
+
+
+def test_a_refused_call_writes_nothing(adapter: Path, config: Config, tmp_path: Path) -> None:
+    with pytest.raises(GenerationError, match=r"\[V7\]"):
+        generation.run(adapter, tmp_path / "o", config, ["a [V7]"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_baselines_repeat_first_prompts_and_seeds_each_pair_once() -> None:
+    jobs, warnings = plan(["a [V1] person", "a person in the [V2] style"], [5, 6, 5], DESCRIPTIONS, 8)
+    kinds = [job.kind for job in jobs]
+    assert kinds == ["portrait"] * 6 + ["base"] * 2 + ["attributes"] * 2 and warnings == []
+    assert [(job.prompt, job.seed) for job in jobs if job.kind == "base"] == [("a person", 5), ("a person", 6)]
+    assert plan(["a"], [1], {}, 0) == ([("portrait", "a", 1)], [])
+
+
+def test_one_description_is_used_alone() -> None:
+    jobs, warnings = plan(["a"], [1], {"source": None, "reference": "in the noir style"}, 1)
+    assert jobs[-1] == ("attributes", "a photo of a person in the noir style", 1)
+    assert warnings == ["no description.txt in the folder of photos: attributes baseline describes only the other"]

@@ -1,0 +1,78 @@
+"""Hand-made stage artifacts, small and real, as the stages would leave them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save_file
+
+from magicapture.artifacts import writing
+from magicapture.config import Config, load_config
+
+PICTURE = np.zeros((8, 8, 3), np.uint8)
+
+
+def knobs(**sections: dict) -> Config:
+    return load_config({"preset": "mini", "promotion": {"subject": "anna"}, **sections})
+
+
+def make_candidate(
+    root: Path, seed: int = 0, *, selection: float = 0.8, identity: float = 0.5, base: float | None = 0.3, protocol: str = "p1", steps: int = 20, faces: int = 2
+) -> dict[str, Path]:
+    """A prepared set (shared by the seeds of ``root``) and one seed's artifacts; returns kind -> folder."""
+    config = knobs().model_dump(mode="json")
+    folders = {kind: root / f"seed-{seed}" / kind for kind in ("tokens", "adapter", "images", "portraits", "evaluation")}
+    folders["prepared"] = root / "prepared"
+    if not folders["prepared"].exists():
+        with writing(folders["prepared"], "prepared/1", lineage="l0", config=config) as draft:
+            (draft.path / "source").mkdir()
+            Image.fromarray(PICTURE).save(draft.path / "source" / "0.png")
+            (draft.path / "sheet.html").write_text("<p>sheet</p>")
+    with writing(folders["tokens"], "tokens/1", lineage="l1", config=config) as draft:
+        save_file({"[V1]": np.full(4, seed, np.float32), "[V2]": np.ones(4, np.float32)}, draft.path / "tokens.safetensors")
+        (draft.path / "curves.jsonl").write_text(_curves("inversion", steps))
+        draft.content = {"steps": steps, "tensor_hash": f"t{seed}", "machine": "test", "threads": 1}
+    with writing(folders["adapter"], "adapter/1", lineage="l2", config=config) as draft:
+        for name in ("", "last/", "attention/", "samples/"):
+            (draft.path / name).mkdir(exist_ok=True)
+        for name in ("pytorch_lora_weights.safetensors", "tokens.safetensors"):
+            save_file({"weight": np.full(4, seed, np.float32)}, draft.path / name)
+            save_file({"weight": np.full(4, seed + 0.5, np.float32)}, draft.path / "last" / name)
+        for name in ("attention/source-v1", "attention/source-v2", "samples/step-00010-0"):
+            Image.fromarray(PICTURE).save(draft.path / f"{name}.png")
+        (draft.path / "curves.jsonl").write_text(_curves("tuning", steps))
+        draft.content = {
+            "pack": "mini", "pack_digest": "d", "best_step": 10, "last_step": steps, "scores": [{"step": 10, "judge": 0.4}],
+            "best_hash": f"best{seed}", "last_hash": f"last{seed}", "seed": seed, "train_seconds": 1.5,
+        }  # fmt: skip
+    for kind in ("images", "portraits"):
+        with writing(folders[kind], f"{kind}/1", lineage="l3", config=config) as draft:
+            (draft.path / "images").mkdir()
+            Image.fromarray(PICTURE).save(draft.path / "images" / "0000.png")
+    sets = {"portrait": _set(selection, identity, faces)} | ({} if base is None else {"base": _set(base, 0.0, 1)})
+    items = [
+        {"file": "images/0001.png", "kind": "portrait", "rank": 2},
+        {"file": "images/0000.png", "kind": "portrait", "rank": 1},
+        {"file": "images/0002.png", "kind": "base", "rank": 1},
+    ]
+    with writing(folders["evaluation"], "evaluation/1", lineage="l4", config=config) as draft:
+        (draft.path / "images").mkdir()
+        for index in range(3):
+            Image.fromarray(PICTURE + index).save(draft.path / "images" / f"000{index}.png")
+        (draft.path / "scores.json").write_text(json.dumps({"protocol": protocol, "items": items, "sets": sets}))
+        (draft.path / "report.html").write_text("<p>report</p>")
+        draft.content = {"protocol": protocol, "selection": selection if faces else None, "identity": identity if faces else None}
+    return folders
+
+
+def _set(selection: float, identity: float, faces: int) -> dict:
+    measured = {name: {"mean": value, "low": None, "high": None, "n": 2} for name, value in (("selection", selection), ("identity", identity))}
+    return {"pictures": 2, "faces": faces, "referee": None, **(measured if faces else {"selection": None, "identity": None})}
+
+
+def _curves(phase: str, steps: int) -> str:
+    rows = [{"phase": phase, "step": step, "total": 1 / (step + 1), "source": 0.5, "lr": 1e-3} for step in range(steps)]
+    return "".join(json.dumps(row) + "\n" for row in rows)

@@ -1,0 +1,82 @@
+"""Both ends of a pipeline run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from magicapture.artifacts import read_manifest
+from magicapture.config import ConfigError, load_config
+from magicapture.registry import close, resolve
+from magicapture.registry.runs import Plan, read_config, read_seeds
+from magicapture.registry.tracking import Tracker
+from tests.faces import tinypack
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[Path, Path, str]:
+    """Photos, looks, and knobs as YAML."""
+    for name in ("person", "look"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_text(name)
+    pack = tinypack.build(tmp_path / "pack")
+    return tmp_path / "person", tmp_path / "look", load_config({"preset": "mini", "pack": str(pack)}).to_yaml()
+
+
+def test_resolve_opens_a_run_and_close_ends_it(data: tuple[Path, Path, str], tmp_path: Path, tracker: Tracker) -> None:
+    photos, looks, config = data
+    plan = resolve(photos, looks, config, ["tuning.steps=7"], ["0", "1"], "job-1", tmp_path / "run")
+    assert json.loads(plan.tuning)["tuning"]["steps"] == 7
+    manifest = read_manifest(tmp_path / "run", "run")
+    content = manifest["content"]
+    run = tracker.client.get_run(content["run"])
+    assert run.info.status == "RUNNING"
+    assert run.data.params["tuning.steps"] == manifest["config"]["tuning"]["steps"].__str__() == "7"
+    for tag in ("data.hash", "code.hash", "git.commit", "git.dirty", "config.digest", "pack.digest", "lineage"):
+        assert run.data.tags[tag] == content["tags"][tag] != ""
+    close("job-2", "SUCCEEDED")
+    assert tracker.client.get_run(content["run"]).info.status == "RUNNING"
+    close("job-1", "FAILED")
+    assert tracker.client.get_run(content["run"]).info.status == "FAILED"
+
+
+def test_the_plan_changes_with_data_code_and_knobs_alone(data: tuple[Path, Path, str], tmp_path: Path, sqlite: Path) -> None:
+    photos, looks, config = data
+
+    def plan(job: str, *overrides: str) -> Plan:
+        return resolve(photos, looks, config, overrides, ["0"], job, tmp_path / job)
+
+    first = plan("a")
+    assert plan("b") == first
+    assert plan("c", "generation.steps=3").inversion == first.inversion
+    (photos / "a.jpg").write_text("another")
+    changed = plan("d")
+    assert changed.data != first.data
+    assert changed._replace(data=first.data) == first
+
+
+def test_resolve_goes_on_without_a_server(data: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    photos, looks, config = data
+    resolve(photos, looks, config, [], ["0"], "job", tmp_path / "run")
+    content = read_manifest(tmp_path / "run", "run")["content"]
+    assert content["run"] is None
+    assert "does not answer" in content["reason"]
+    close("job", "SUCCEEDED")
+
+
+def test_config_comes_as_name_path_or_text(tmp_path: Path) -> None:
+    file = tmp_path / "knobs.yaml"
+    file.write_text("preset: mini\ntuning: {steps: 5}\n")
+    assert read_config("mini", []) == load_config("mini")
+    assert read_config(str(file), []) == read_config(file.read_text(), []) == load_config("mini", ["tuning.steps=5"])
+    with pytest.raises(ConfigError, match=r"tuning\.steps"):
+        read_config("mini", ["tuning.stepz=5"])
+
+
+@pytest.mark.parametrize("seeds", [[], ["a"], ["1", "1"], ["-1"], [""]])
+def test_impossible_seeds(seeds: list[str]) -> None:
+    with pytest.raises(ConfigError, match="seeds"):
+        read_seeds(seeds)

@@ -1,0 +1,95 @@
+"""Runs on a real store: sqlite here, http in test_http.py."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from magicapture.registry.contents import read_stage
+from magicapture.registry.tracking import Tracker, TrackingDown, tracking_uri
+from tests.registry.artifacts import make_candidate
+
+
+def test_default_store_is_absolute_and_keeps_artifacts_beside_it(tracker: Tracker, sqlite: Path) -> None:
+    (sqlite.parent / "mlruns").mkdir()  # MLflow alone would fall back to this folder
+    assert tracking_uri() == f"sqlite:///{sqlite}"
+    experiment = tracker.client.get_experiment(tracker.experiment)
+    assert experiment.artifact_location == (sqlite.parent / "mlartifacts").as_uri()
+
+
+def test_a_stage_becomes_a_child_run_with_curves_pictures_and_checkpoints(tracker: Tracker, tmp_path: Path) -> None:
+    folders = make_candidate(tmp_path, seed=3)
+    parent = tracker.open_run("parent", {"lineage": "abc"})
+    run = tracker.log_stage(parent, read_stage("adapter", folders["adapter"], "3"), {"lineage": "abc", "git.dirty": "true"})
+    logged = tracker.client.get_run(run)
+    tags = logged.data.tags
+    assert tags["mlflow.parentRunId"] == parent
+    assert {name: tags[name] for name in ("lineage", "git.dirty", "stage", "seed", "best_hash", "last_hash")} == {
+        "lineage": "abc", "git.dirty": "true", "stage": "tuning", "seed": "3", "best_hash": "best3", "last_hash": "last3",
+    }  # fmt: skip
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params["tuning.lora.rank"] == "8"
+    assert "promotion.subject" not in logged.data.params
+    assert logged.data.metrics["best_step"] == 10
+    curve = tracker.client.get_metric_history(run, "total")
+    assert [(point.step, point.value) for point in curve] == [(step, 1 / (step + 1)) for step in range(20)]
+    files = {entry.path for folder in (None, "last", "attention", "samples") for entry in tracker.client.list_artifacts(run, folder)}
+    assert {"pytorch_lora_weights.safetensors", "last/tokens.safetensors", "attention/source-v2.png", "samples/step-00010-0.png"} <= files
+
+
+def test_crops_of_a_persons_face_stay_here(tracker: Tracker, tmp_path: Path) -> None:
+    parent = tracker.open_run("parent", {})
+    run = tracker.log_stage(parent, read_stage("prepared", make_candidate(tmp_path)["prepared"]), {})
+    assert {entry.path for entry in tracker.client.list_artifacts(run)} == {"manifest.json", "sheet.html"}
+
+
+def test_a_stage_from_the_cache_is_linked_not_logged_again(tracker: Tracker, tmp_path: Path) -> None:
+    record = read_stage("tokens", make_candidate(tmp_path)["tokens"], "0")
+    first, second = tracker.open_run("first", {}), tracker.open_run("second", {})
+    made = tracker.log_stage(first, record, {})
+    assert tracker.log_stage(second, record, {}) == made
+    assert tracker.client.get_run(second).data.tags["from.inversion seed 0"] == made
+    assert tracker.client.get_run(first).data.tags["made.inversion seed 0"] == made
+
+
+def test_a_child_cut_short_does_not_pass_for_a_whole_one(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = read_stage("tokens", make_candidate(tmp_path)["tokens"], "0")
+    parent = tracker.open_run("parent", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker.client, "log_artifact", _full_disk)
+        with pytest.raises(TrackingDown, match="No space left"), tracker.guarded():
+            tracker.log_stage(parent, record, {})
+    whole = tracker.log_stage(parent, record, {})
+    assert "tokens.safetensors" in {entry.path for entry in tracker.client.list_artifacts(whole)}
+
+
+def _full_disk(*_: object) -> None:
+    raise OSError("No space left on device")
+
+
+def test_thousands_of_points_are_logged_in_batches(tracker: Tracker, tmp_path: Path) -> None:
+    record = read_stage("tokens", make_candidate(tmp_path, steps=1700)["tokens"], "0")
+    assert len(record.metrics) == 3 * 1700 + 1
+    run = tracker.open_run("run", {})
+    calls = []
+    real = tracker.client.log_batch
+    tracker.client.log_batch = lambda *a, **k: (calls.append(1), real(*a, **k))  # type: ignore[method-assign]
+    tracker.log_metrics(run, record.metrics, record.time_ms)
+    assert len(calls) == 6
+    assert len(tracker.client.get_metric_history(run, "source")) == 1700
+
+
+@pytest.mark.parametrize("kind", ["refused", "silent"])
+def test_a_server_that_is_down_is_noticed_within_seconds(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind == "silent":
+            listener.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(TrackingDown, match="does not answer .*MLFLOW_TRACKING_URI"):
+            Tracker.connect()
+        assert time.monotonic() - began < 10

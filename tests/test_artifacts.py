@@ -1,0 +1,123 @@
+"""Artifacts: complete or absent, and damage is noticed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from magicapture.artifacts import (
+    MANIFEST,
+    ArtifactError,
+    content_hash,
+    lineage_key,
+    read_manifest,
+    sha256_file,
+    write_bytes,
+    write_json,
+    writing,
+)
+
+
+def _write(out: Path, text: str = "one", schema: str = "tokens/1") -> None:
+    with writing(out, schema, lineage="abc", config={"steps": 3}) as draft:
+        (draft.path / "sub").mkdir()
+        (draft.path / "sub" / "file.txt").write_text(text)
+        draft.content["hello"] = text
+
+
+def test_manifest_tells_what_was_written(tmp_path: Path) -> None:
+    _write(tmp_path / "deep" / "tokens")
+    manifest = read_manifest(tmp_path / "deep" / "tokens", "tokens", verify=True)
+    assert (manifest["schema"], manifest["lineage"], manifest["config"], manifest["content"]) == (
+        "tokens/1",
+        "abc",
+        {"steps": 3},
+        {"hello": "one"},
+    )
+    assert manifest["files"] == {"sub/file.txt": sha256_file(tmp_path / "deep" / "tokens" / "sub" / "file.txt")}
+    assert len(manifest["made"]["id"]) == 32
+    assert abs(manifest["made"]["time"] - time.time()) < 60
+
+
+def test_writing_again_replaces_the_folder_and_makes_a_new_id(tmp_path: Path) -> None:
+    out = tmp_path / "tokens"
+    _write(out)
+    (out / "left-over.txt").write_text("from a person")
+    first = read_manifest(out, "tokens")["made"]["id"]
+    _write(out, "two")
+    assert read_manifest(out, "tokens", verify=True)["made"]["id"] != first
+    assert sorted(path.name for path in out.iterdir()) == [MANIFEST, "sub"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+
+
+def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "tokens"
+    _write(out)
+    with pytest.raises(RuntimeError, match="half way"), writing(out, "tokens/1") as draft:
+        (draft.path / "new.txt").write_text("new")
+        raise RuntimeError("half way")
+    assert read_manifest(out, "tokens", verify=True)["content"] == {"hello": "one"}
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+
+
+def test_a_killed_writer_leaves_no_half_artifact(tmp_path: Path) -> None:
+    out = tmp_path / "tokens"
+    _write(out)
+    code = (
+        "import sys, time\nfrom magicapture.artifacts import writing\n"
+        "with writing(sys.argv[1], 'tokens/1') as draft:\n"
+        "    (draft.path / 'new.txt').write_text('new')\n    print('written', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        os.kill(process.pid, signal.SIGKILL)
+    assert read_manifest(out, "tokens", verify=True)["content"] == {"hello": "one"}
+
+
+def test_damage_and_mix_ups_are_named(tmp_path: Path) -> None:
+    out = tmp_path / "tokens"
+    with pytest.raises(ArtifactError, match=r"no manifest\.json; expected a 'tokens' artifact"):
+        read_manifest(out, "tokens")
+    _write(out)
+    with pytest.raises(ArtifactError, match="holds 'tokens/1', expected 'adapter'"):
+        read_manifest(out, "adapter")
+    (out / "sub" / "file.txt").write_text("changed")
+    assert read_manifest(out, "tokens")["content"] == {"hello": "one"}  # hashes are checked only when asked for
+    with pytest.raises(ArtifactError, match=r"sub/file\.txt differs from its recorded sha256"):
+        read_manifest(out, "tokens", verify=True)
+    (out / "sub" / "file.txt").unlink()
+    with pytest.raises(ArtifactError, match=r"sub/file\.txt is named in manifest\.json but missing"):
+        read_manifest(out, "tokens", verify=True)
+
+
+def test_content_hash_sees_names_and_bytes_but_no_manifest(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    _write(one)
+    _write(two)
+    assert content_hash(one) == content_hash(two)  # made.id and time differ
+    (two / "sub" / "file.txt").rename(two / "sub" / "other.txt")
+    assert content_hash(one) != content_hash(two)
+    _write(two, "changed")
+    assert content_hash(one) != content_hash(two)
+
+
+def test_single_files_are_written_atomically(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.json"
+    write_json(path, {"b": 1, "a": [2]})
+    assert json.loads(path.read_text()) == {"b": 1, "a": [2]}
+    assert path.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(TypeError):
+        write_bytes(path, "text is not bytes")  # type: ignore[arg-type]
+    assert json.loads(path.read_text()) == {"b": 1, "a": [2]}
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.json"]
+
+
+def test_lineage_key_keeps_its_parts_apart() -> None:
+    assert lineage_key("ab", "c") != lineage_key("a", "bc")
+    assert lineage_key("a", "b") == lineage_key("a", "b")

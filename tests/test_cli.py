@@ -1,0 +1,182 @@
+"""The command line, run as a person runs it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from magicapture.artifacts import read_manifest
+from magicapture.cli import app
+from magicapture.doctor import Finding, examine
+from magicapture.packs import load_pack
+from magicapture.world.samples import write_samples
+
+ROOT = Path(__file__).parent.parent
+runner = CliRunner()
+
+
+def _run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "magicapture", *map(str, arguments))
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_command() -> None:
+    text = runner.invoke(app, ["--help"]).output
+    for command in ("train", "generate", "evaluate", "packs", "doctor", "track"):
+        assert f"  {command} " in text
+    assert "--set" in runner.invoke(app, ["train", "--help"]).output
+    assert _run("--help").stdout.startswith("Usage: ")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import json, sys\nsys.argv = ['magicapture', '--help']\nfrom magicapture.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\nprint(json.dumps(sorted(sys.modules)))"
+    )
+    result = subprocess.run((sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True)
+    heavy = {"torch", "numpy", "mlflow", "kfp", "pydantic", "onnxruntime", "cv2", "rich", "yaml"}
+    assert not heavy & set(json.loads(result.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--set", "tuning.stepz=50"], ["unknown knob 'tuning.stepz'", "did you mean 'tuning.steps'"]),
+        (["--set", "tuning.steps=0"], ["tuning.steps = 0", "greater than or equal to 1"]),
+        (["--set", "tuning.lora.rank=0"], ["tuning.lora.rank = 0", "greater than or equal to 1"]),
+        (["--preset", "minni"], ["did you mean 'mini'"]),
+        ([], ["no-such-folder", "does not exist"]),
+    ],
+)
+def test_errors_are_one_message_and_no_traceback(tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
+    (tmp_path / "looks").mkdir()
+    result = _run("train", tmp_path / "no-such-folder", tmp_path / "looks", "--out", tmp_path / "out", *arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("magicapture: ")
+    for part in parts:
+        assert part in result.stderr
+    assert not (tmp_path / "out" / "prepared").exists()
+
+
+def test_a_wrong_folder_is_named(tmp_path: Path) -> None:
+    for command in (
+        ("generate", tmp_path, "--out", tmp_path / "o"),
+        ("evaluate", tmp_path, tmp_path, "--out", tmp_path / "o"),
+        ("track", tmp_path),
+    ):
+        result = _run(*command)
+        assert result.returncode == 2, result.stderr
+        assert str(tmp_path) in result.stderr
+        assert "manifest.json" in result.stderr
+
+
+def test_a_negative_seed_is_refused() -> None:
+    result = runner.invoke(app, ["train", "photos", "looks", "--out", "o", "--seed", "-1"])
+    assert result.exit_code == 2
+    assert "--seed" in result.output
+
+
+def test_packs_list_says_what_may_be_sold() -> None:
+    text = runner.invoke(app, ["packs", "list"]).output
+    assert text.startswith("mini ")
+    for role, entry in load_pack("mini").roles.items():
+        line = next(line for line in text.splitlines() if line.split()[0] == role)
+        assert entry.licence in line
+        assert ("NOT for commercial use" in line) is not entry.commercial
+
+
+def test_packs_verify_finds_one_flipped_bit(tmp_path: Path) -> None:
+    assert runner.invoke(app, ["packs", "verify"]).exit_code == 0
+    shutil.copytree(load_pack("mini").folder, tmp_path / "pack")
+    assert runner.invoke(app, ["packs", "verify", str(tmp_path / "pack")]).exit_code == 0
+    path = load_pack(tmp_path / "pack").path("judge")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    result = _run("packs", "verify", tmp_path / "pack")
+    assert result.returncode == 1
+    (line,) = [line for line in result.stdout.splitlines() if not line.endswith(" ok")]
+    assert "judge" in line
+    assert "corrupt" in line
+
+
+def test_a_missing_or_corrupt_pack_stops_a_run_before_it_starts(tmp_path: Path) -> None:
+    shutil.copytree(load_pack("mini").folder, tmp_path / "pack")
+    path = load_pack(tmp_path / "pack").path("detector")
+    path.write_bytes(path.read_bytes()[:-1])
+    write_samples(tmp_path / "data", count=1, size=64)
+    data = (tmp_path / "data" / "person", tmp_path / "data" / "look")
+    result = _run("train", *data, "--out", tmp_path / "out", "--set", "pack=nowhere")
+    assert (result.returncode, "no pack 'nowhere'" in result.stderr) == (2, True)
+    result = _run("train", *data, "--out", tmp_path / "out", "--set", f"pack={tmp_path / 'pack'}")
+    assert result.returncode == 2
+    assert "corrupt or replaced" in result.stderr
+    assert path.name in result.stderr
+
+
+def test_doctor_finds_this_machine_fit() -> None:
+    found = {finding.what: finding for finding in examine()}
+    for name in ("magicapture", "torch", "device", "onnxruntime", "opencv", "pack mini", "git"):
+        assert found[name].ok, found[name]
+    assert "CPUExecutionProvider" in found["onnxruntime"].found
+    assert "sha256 ok" in found["pack mini"].found
+
+
+def test_doctor_says_what_to_do_about_what_is_missing(tmp_path: Path) -> None:
+    result = _run("doctor", PATH=str(tmp_path))  # neither git nor chromium
+    lines = result.stdout.splitlines()
+    git = next(number for number, line in enumerate(lines) if line.startswith("MISS git"))
+    assert "apt-get install git" in lines[git + 1]
+    chromium = next(number for number, line in enumerate(lines) if line.startswith("-    chromium"))
+    assert "apt-get install chromium" in lines[chromium + 1]
+    assert result.returncode == 1
+
+
+def test_doctor_looks_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def data() -> Finding | None:
+        return next((finding for finding in examine() if finding.what == "data"), None)
+
+    monkeypatch.chdir(tmp_path)
+    assert data() is None
+    (tmp_path / "data.dvc").touch()
+    missing = data()
+    assert missing is not None
+    assert (missing.ok, missing.remedy) == (False, "dvc pull")
+
+
+def test_train_generate_evaluate(tmp_path: Path) -> None:
+    """The whole way with the embedded pack, a handful of steps: what each command prints is where its artifact lies."""
+    write_samples(tmp_path / "data", count=2, size=128)
+    short = ["inversion.steps=2", "tuning.steps=2", "tuning.samples=1", "training.augment.versions=1", "training.threads=1"]
+    short += ["generation.steps=2", "generation.seeds=[7]", "evaluation.baseline_images=1"]
+    knobs = [part for knob in short for part in ("--set", knob)]
+    out = tmp_path / "run"
+    result = _run("train", tmp_path / "data" / "person", tmp_path / "data" / "look", "--out", out, "--seed", "3", *knobs)
+    assert result.returncode == 0, result.stderr
+    assert f"best: {out / 'seed-3' / 'adapter'}" in result.stdout
+    assert str(out / "seed-3" / "evaluation" / "report.html") in result.stdout
+    assert read_manifest(out / "seed-3" / "adapter", "adapter", verify=True)["content"]["seed"] == 3
+    assert not (out / "promotion").exists()  # registering was not asked for
+
+    result = _run(
+        "generate", out / "seed-3" / "adapter", "--out", tmp_path / "more", "--prompt", "a photo of a [V1] person", "--seed", "11"
+    )
+    assert result.returncode == 0, result.stderr
+    content = read_manifest(tmp_path / "more" / "portraits", "portraits", verify=True)["content"]
+    portraits = [item for item in content["items"] if item["kind"] == "portrait"]
+    assert [(item["prompt"], item["seed"], item["steps"]) for item in portraits] == [("a photo of a [V1] person", 11, 2)]
+    with Image.open(tmp_path / "more" / "portraits" / portraits[0]["file"]) as picture:
+        assert picture.size == (256, 256)
+
+    result = _run("evaluate", tmp_path / "more" / "portraits", out / "prepared", "--out", tmp_path / "scores")
+    assert result.returncode == 0, result.stderr
+    selection = read_manifest(tmp_path / "scores", "evaluation", verify=True)["content"]["selection"]
+    assert f"selection {selection:.4f}" in result.stdout

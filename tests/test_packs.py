@@ -1,0 +1,122 @@
+"""Packs: roles, hashes, and what is said of damage."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from magicapture.artifacts import sha256_file
+from magicapture.packs import ROLES, Pack, PackError, load_pack, pack_names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A pack with a file role and a folder role."""
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "model.safetensors").write_bytes(b"clip weights")
+    (tmp_path / "parser.onnx").write_bytes(b"parser weights")
+    common = {"licence": "Apache-2.0", "commercial": True}
+    roles = {
+        "clip": {"path": "clip", "sha256": {"model.safetensors": sha256_file(tmp_path / "clip" / "model.safetensors")}, **common},
+        "parser": {
+            "path": "parser.onnx",
+            "sha256": {"parser.onnx": sha256_file(tmp_path / "parser.onnx")},
+            "settings": {"size": 128},
+            **common,
+        },
+    }
+    pack = {"name": "tiny", "version": "1", "description": "for tests", "resolution": 64, "attention_resolution": 16, "roles": roles}
+    (tmp_path / "pack.yaml").write_text(yaml.safe_dump(pack))
+    return tmp_path
+
+
+def test_roles_lead_to_files(folder: Path) -> None:
+    pack = load_pack(folder)
+    assert pack.path("parser") == folder / "parser.onnx"
+    assert pack.role("parser").settings == {"size": 128}
+    assert pack.verify() == {"clip": "ok", "parser": "ok"}
+    pack.require()
+    with pytest.raises(PackError, match="has no role 'judge'; it has: clip, parser"):
+        pack.role("judge")
+
+
+@pytest.mark.parametrize(("role", "file"), [("parser", "parser.onnx"), ("clip", "clip/model.safetensors")])
+def test_a_corrupt_file_is_refused_with_its_hash(folder: Path, role: str, file: str) -> None:
+    path = folder / file
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)  # same size: only the hash can tell
+    pack = load_pack(folder)
+    other = ({"clip", "parser"} - {role}).pop()
+    assert pack.verify()[other] == "ok"
+    with pytest.raises(PackError) as caught:
+        pack.require(role)
+    for part in ("'tiny'", role, path.name, sha256_file(path)[:12], "corrupt or replaced", "restore"):
+        assert part in str(caught.value)
+    pack.require(other)
+
+
+def test_damage_after_a_first_check_is_seen(folder: Path) -> None:
+    pack = load_pack(folder)
+    assert pack.verify("parser") == {"parser": "ok"}
+    (folder / "parser.onnx").write_bytes(b"other weights, of another size")
+    assert "sha256" in pack.verify("parser")["parser"]
+
+
+def test_missing_files_are_named(folder: Path) -> None:
+    (folder / "clip" / "model.safetensors").unlink()
+    (folder / "parser.onnx").unlink()
+    pack = load_pack(folder)
+    assert "model.safetensors" in pack.verify()["clip"]
+    assert pack.verify()["clip"].startswith("missing")
+    with pytest.raises(PackError, match="parser is missing"):
+        pack.path("parser")
+
+
+def test_digest_follows_the_recorded_hashes(folder: Path) -> None:
+    before = load_pack(folder).digest()
+    data = yaml.safe_load((folder / "pack.yaml").read_text())
+    data["description"] = "other words"
+    (folder / "pack.yaml").write_text(yaml.safe_dump(data))
+    assert load_pack(folder).digest() == before
+    data["roles"]["parser"]["sha256"]["parser.onnx"] = "0" * 64
+    (folder / "pack.yaml").write_text(yaml.safe_dump(data))
+    assert load_pack(folder).digest() != before
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("name: [", "usable pack.yaml"), ("name: only", "version"), ("[1, 2]", "usable pack.yaml"), ("", "usable pack.yaml")],
+)
+def test_pack_yaml_that_cannot_be_used(tmp_path: Path, text: str, part: str) -> None:
+    (tmp_path / "pack.yaml").write_text(text)
+    with pytest.raises(PackError, match=part):
+        load_pack(tmp_path)
+
+
+def test_unknown_pack_lists_the_embedded_ones(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match="no pack 'nimi'.*mini"):
+        load_pack("nimi")
+    with pytest.raises(PackError, match="nor a folder"):
+        load_pack(tmp_path)
+
+
+def test_the_embedded_pack_is_complete_and_unaltered() -> None:
+    assert "mini" in pack_names()
+    pack = load_pack("mini")
+    assert set(pack.roles) == set(ROLES) - {"structure"}
+    assert set(pack.verify().values()) == {"ok"}
+    for name, role in pack.roles.items():
+        assert role.commercial, name
+        assert role.sha256, name
+        assert _files(pack, name) == set(role.sha256), f"{name}: files without a recorded hash"
+
+
+def _files(pack: Pack, role: str) -> set[str]:
+    path = pack.path(role)
+    return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} if path.is_dir() else {path.name}
+
+
+def test_the_embedded_pack_holds_no_pickles() -> None:
+    suffixes = {path.suffix for path in load_pack("mini").folder.rglob("*") if path.is_file()}
+    assert not suffixes & {".pt", ".pth", ".bin", ".pkl", ".ckpt", ".npy"}

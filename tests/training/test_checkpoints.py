@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from magicapture.training.checkpoints import Checkpoint, CheckpointFolder, optimiser_tensors, restore_optimiser
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(step, {"weights": {"a": torch.full((3,), float(step))}, "optimiser": {"0.step": torch.tensor(float(step))}}, {"curves": [{"total": 0.1}]})
+
+
+def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    assert folder.latest() is None and folder.path() is None
+    for step in (2, 4, 10):
+        folder.write(checkpoint(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000004", "step-000010"]
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json"}  # nothing pickled
+    found = folder.latest()
+    assert found is not None and found.step == 10 and found.notes == {"curves": [{"total": 0.1}]}
+    assert torch.equal(found.tensors["weights"]["a"], torch.full((3,), 10.0))
+    assert found.tensors["optimiser"]["0.step"].shape == ()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "lose", "state"])
+def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.write(checkpoint(2))
+    newest = folder.write(checkpoint(4))
+    file = newest / ("state.json" if damage == "state" else "weights.safetensors")
+    data = bytearray(file.read_bytes())
+    if damage == "lose":
+        file.unlink()
+    elif damage == "flip":
+        data[-1] ^= 1
+        file.write_bytes(data)
+    else:
+        file.write_bytes(data[: len(data) // 2])
+    with caplog.at_level(logging.WARNING):
+        found = folder.latest()
+    assert found is not None and found.step == 2
+    assert "damaged" in caplog.text and "step-000004" in caplog.text
+
+
+def test_what_a_killed_writer_left_is_not_read_and_is_cleared(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.write(checkpoint(2))
+    left = tmp_path / ".writing-x"
+    left.mkdir()
+    (left / "weights.safetensors").write_bytes(b"half")
+    found = folder.latest()
+    assert found is not None and found.step == 2 and not left.exists()
+
+
+def test_an_optimiser_goes_on_exactly() -> None:
+    def made() -> tuple[torch.nn.Parameter, torch.optim.AdamW]:
+        parameter = torch.nn.Parameter(torch.linspace(-1, 1, 5))
+        return parameter, torch.optim.AdamW([parameter], lr=0.1, fused=True)
+
+    def train(parameter: torch.nn.Parameter, optimiser: torch.optim.AdamW, steps: range) -> None:
+        for step in steps:
+            optimiser.zero_grad()
+            (parameter.square() * (step + 1)).sum().backward()
+            optimiser.step()
+
+    whole, optimiser = made()
+    train(whole, optimiser, range(6))
+    first, optimiser = made()
+    train(first, optimiser, range(3))
+    second, fresh = made()
+    with torch.no_grad():
+        second.copy_(first)
+    restore_optimiser(fresh, optimiser_tensors(optimiser))
+    train(second, fresh, range(3, 6))
+    assert torch.equal(second, whole)

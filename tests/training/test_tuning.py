@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from magicapture import adapters
+from magicapture.artifacts import ArtifactError, read_manifest, write_json
+from magicapture.backbones import load_backbone
+from magicapture.config import Tuning
+from magicapture.faces.prepared import PreparedSet
+from magicapture.packs import Pack
+from magicapture.training import tuning
+from tests.training import tinymodel
+from tests.training.conftest import tiny_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_artifact_is_complete(adapter: Path, tokens: Path, pack: Pack) -> None:
+    content = read_manifest(adapter, "adapter", verify=True)["content"]
+    assert content["pack"] == pack.name and content["pack_digest"] == pack.digest() and content["lora"] == {"rank": 2, "alpha": 2}
+    assert content["last_step"] == 6 and [entry["step"] for entry in content["scores"]] == [4, 6]
+    assert content["best_step"] in (4, 6) and content["examples_seen"] == 18 and content["train_seconds"] > 0
+    assert content["descriptions"] == {"source": "a person with light skin", "reference": ""}
+    assert content["tokens"] == read_manifest(tokens, "tokens")["content"]["tensor_hash"]
+    best, last = adapters.read(adapter).tensors, adapters.read(adapter / "last").tensors
+    assert adapters.tensor_hash(best) == content["best_hash"] and adapters.tensor_hash(last) == content["last_hash"]
+    lines = [json.loads(line) for line in (adapter / "curves.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["inversion"] * 4 + ["tuning"] * 6
+    assert {"step", "total", "source", "reference", "composed", "identity", "attention", "lr"} <= set(lines[-1])
+    assert sorted(path.name for path in (adapter / "samples").iterdir()) == [f"step-{step:05d}-{i}.png" for step in (4, 6) for i in (0, 1)]
+    expected = {f"{name}{token}.png" for name in ("source", "reference", "composed") for token in ("", "-v1", "-v2")}
+    assert {path.name for path in (adapter / "attention").iterdir()} == expected
+    heat = np.array(Image.open(adapter / "attention" / "composed-v1.png"))
+    assert heat.shape == (32, 32, 3) and heat.std() > 1
+
+
+def test_the_adapter_loads_and_changes_pictures(adapter: Path, pack: Pack) -> None:
+    backbone = load_backbone(pack)
+    adapters.load(adapter, backbone)
+    prompt = ["a photo of a [V1] person in the [V2] style"]
+    tuned = backbone.sample(prompt, [1], steps=2, guidance=1.0, sampler="ddim")
+    with adapters.disabled(backbone):
+        base = backbone.sample(prompt, [1], steps=2, guidance=1.0, sampler="ddim")
+    assert not np.array_equal(tuned, base)
+
+
+def test_stopping_and_going_on_equals_one_run(prepared: PreparedSet, pack: Pack, tokens: Path, adapter: Path, tmp_path: Path) -> None:
+    config = tiny_config(pack)
+    part = tuning.run(prepared.folder, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints", until_step=3)
+    assert read_manifest(part, "adapter")["content"]["last_step"] == 3
+    whole = tuning.run(prepared.folder, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints")
+    found, wanted = (read_manifest(folder, "adapter")["content"] for folder in (whole, adapter))
+    for name in ("last_hash", "best_hash", "best_step", "scores"):
+        assert found[name] == wanted[name]
+
+
+SCRIPT = """
+import json, sys
+from magicapture.config import load_config
+from magicapture.training import tuning
+prepared, tokens, out, config, checkpoints = sys.argv[1:]
+tuning.run(prepared, tokens, out, load_config(json.load(open(config))), 0, checkpoints)
+"""
+
+
+def test_a_run_killed_by_sigkill_and_started_again_ends_with_the_same_weights(
+    prepared: PreparedSet, pack: Pack, tokens: Path, adapter: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    write_json(config, tiny_config(pack).model_dump(mode="json"))
+    command = [sys.executable, "-c", SCRIPT, *map(str, (prepared.folder, tokens, tmp_path / "adapter", config, tmp_path / "checkpoints"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "checkpoints").glob("tuning-*/checkpoints/step-000002")):
+        assert process.poll() is None and time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "adapter").exists()
+    # Here, in another process than the killed one, the rest.
+    out = tuning.run(prepared.folder, tokens, tmp_path / "adapter", tiny_config(pack), 0, tmp_path / "checkpoints")
+    found, wanted = (read_manifest(folder, "adapter")["content"] for folder in (out, adapter))
+    assert (found["last_hash"], found["best_hash"], found["scores"]) == (wanted["last_hash"], wanted["best_hash"], wanted["scores"])
+
+
+def test_other_tokens_are_another_lineage(prepared: PreparedSet, pack: Pack, tokens: Path, tmp_path: Path) -> None:
+    config = tiny_config(pack, "tuning.steps=1")
+    tuning.run(prepared.folder, tokens, tmp_path / "a", config, 0, tmp_path / "checkpoints")
+    other = tmp_path / "tokens"
+    shutil.copytree(tokens, other)
+    adapters.save_tokens(other / "tokens.safetensors", {name: vector + 1 for name, vector in adapters.load_tokens(tokens / "tokens.safetensors").items()})
+    tuning.run(prepared.folder, other, tmp_path / "b", config, 0, tmp_path / "checkpoints")
+    assert len(list((tmp_path / "checkpoints").glob("tuning-*"))) == 2
+    assert len(list((tmp_path / "checkpoints" / "latents").iterdir())) == 6  # shared, by content
+
+
+def test_looks_without_faces_train_too(pack: Pack, tokens: Path, tmp_path: Path) -> None:
+    prepared = tinymodel.build_prepared(tmp_path / "prepared", faceless=True)
+    out = tuning.run(prepared, tokens, tmp_path / "adapter", tiny_config(pack, "training.rows=3", "tuning.steps=2"), 0, tmp_path / "checkpoints")
+    lines = [json.loads(line) for line in (out / "curves.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["total"]) for line in lines)
+
+
+def test_terms_of_weight_zero_are_left_out(prepared: PreparedSet, pack: Pack, tokens: Path, tmp_path: Path) -> None:
+    config = tiny_config(pack, "tuning.steps=1", "tuning.lambda_identity=0", "tuning.lambda_attention=0")
+    out = tuning.run(prepared.folder, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints")
+    last = json.loads((out / "curves.jsonl").read_text().splitlines()[-1])
+    assert "identity" not in last and "attention" not in last
+
+
+def test_a_folder_of_another_kind_is_refused(prepared: PreparedSet, pack: Pack, tokens: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="expected 'tokens'"):
+        tuning.run(prepared.folder, prepared.folder, tmp_path / "adapter", tiny_config(pack), 0, tmp_path)
+    with pytest.raises(ArtifactError, match="expected 'prepared'"):
+        tuning.run(tokens, tokens, tmp_path / "adapter", tiny_config(pack), 0, tmp_path)
+
+
+def test_schedules() -> None:
+    linear = tuning.schedule(Tuning(steps=4, schedule="linear"))
+    assert [linear(step) for step in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert [tuning.schedule(Tuning(steps=4, schedule="constant"))(step) for step in range(4)] == [1] * 4
+    cosine = tuning.schedule(Tuning(steps=4, schedule="cosine"))
+    assert cosine(0) == 1 and cosine(2) == pytest.approx(0.5)
+    warm = tuning.schedule(Tuning(steps=6, warmup_steps=3, schedule="linear"))
+    assert [warm(step) for step in range(4)] == [0.25, 0.5, 0.75, 1] and warm(5) == pytest.approx(1 / 3)
+    assert torch.tensor([warm(step) for step in range(6)]).min() > 0
