@@ -63,7 +63,7 @@ def sheet_html(lineups: Sequence[Lineup], summary: Mapping[str, Any], options: M
     """All line-ups on one page, each with its answer and the referee's pick behind a fold, and the measured summary."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals["uri"] = data_uri
-    page = environment.from_string(Path(__file__).with_name("lineup.html").read_text())
+    page = environment.from_string(Path(__file__).with_name("lineup.html.j2").read_text())
     return page.render(lineups=lineups, summary=summary, options={key: str(value) for key, value in options.items()})
 
 

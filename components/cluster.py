@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kfp import dsl, kubernetes
 
+from components.images import image
+
 # Component -> (cpu, memory, runs on the accelerator when there is one)
 NEEDS: dict[str, tuple[str, str, bool]] = {
     "resolve": ("500m", "1Gi", False),
@@ -16,6 +18,7 @@ NEEDS: dict[str, tuple[str, str, bool]] = {
     "promotion": ("500m", "2Gi", False),
     "close": ("500m", "1Gi", False),
 }
+IMAGES = {"inversion": "training", "tuning": "training", "generation": "generation"}
 CHECKPOINTS = "/checkpoints"
 VOLUME = "magicapture-checkpoints"  # manifests/base/checkpoints.yaml
 SETTINGS = "magicapture-settings"  # manifests/base/settings.yaml
@@ -32,9 +35,10 @@ def place(task: dsl.PipelineTask, accelerator: str | None, display: str, *, cach
     task.set_caching_options(cached).set_env_variable("PYTHONUNBUFFERED", "1")
     if accelerator is None:
         return task
-    cpu, memory, accelerated = NEEDS[task.name.split("-")[0]]
+    name = task.name.partition("-")[0]
+    cpu, memory, accelerated = NEEDS[name]
     task.set_display_name(display).set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
-    if task.name != "close":  # an exit task takes no retry policy of its own
+    if name != "close":  # an exit task takes no retry policy of its own
         task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2)
     kubernetes.use_config_map_as_env(task, SETTINGS, {name: name for name in SETTING_NAMES})
     kubernetes.mount_pvc(task, VOLUME, CHECKPOINTS)
@@ -43,4 +47,5 @@ def place(task: dsl.PipelineTask, accelerator: str | None, display: str, *, cach
         kubernetes.empty_dir_mount(task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="2Gi")
         if accelerator:
             task.set_accelerator_type(accelerator).set_accelerator_limit(1)
+            task.set_container_image(image(IMAGES[name], gpu=True))
     return task

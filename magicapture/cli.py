@@ -58,7 +58,7 @@ def train(
         evaluation = stages.evaluate(portraits, prepared, folder / "evaluation", config)
         made = {"tokens": tokens, "adapter": adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
         candidates.append({"prepared": prepared, **made})
-        typer.echo(f"seed {number}: selection {_selection(evaluation):.4f}, report {evaluation / 'report.html'}")
+        typer.echo(f"seed {number}: {_result(evaluation)}")
     best = max(candidates, key=lambda candidate: _selection(candidate["evaluation"]))
     typer.echo(f"best: {best['adapter']}")
     if register:
@@ -96,7 +96,7 @@ def evaluate(
 
     kind = "images" if (images / MANIFEST).is_file() and _schema(images) == "images" else "portraits"
     evaluation = stages.evaluate(images, prepared, out, _config(images, kind, preset, knobs))
-    typer.echo(f"selection {_selection(evaluation):.4f}, report {evaluation / 'report.html'}")
+    typer.echo(_result(evaluation))
 
 
 @app.command()
@@ -179,9 +179,17 @@ def _schema(folder: Path) -> str:
 
 
 def _selection(evaluation: Path) -> float:
+    """The ranking's score; lowest of all where the judge found no face."""
     from magicapture.artifacts import read_manifest
 
-    return float(read_manifest(evaluation, "evaluation")["content"]["selection"])
+    selection = read_manifest(evaluation, "evaluation")["content"]["selection"]
+    return float("-inf") if selection is None else float(selection)
+
+
+def _result(evaluation: Path) -> str:
+    selection = _selection(evaluation)
+    text = f"selection {selection:.4f}" if selection > float("-inf") else "no portrait has a face that the judge can find"
+    return f"{text}, report {evaluation / 'report.html'}"
 
 
 def _tell(promotion: Path) -> None:

@@ -1,17 +1,22 @@
 """The house's own rules: who imports whom, exact locks, a complete wheel, images without torch."""
 
 import importlib.util
+import inspect
 import json
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from magicapture import stages
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock", "images/requirements-gpu.lock")
@@ -111,12 +116,8 @@ def test_no_stage_imports_what_it_does_not_use(modules: str, absent: tuple[str, 
 
 def test_extras_document_what_each_room_imports() -> None:
     """Every third-party package that a room imports is among the project's dependencies or the room's extra."""
-    import tomllib
-
-    from packaging.requirements import Requirement
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    distributions = {"yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless", "jinja2": "jinja2"}
+    distributions = {"yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless"}
     local = {"magicapture", *sys.stdlib_module_names}
     for room in ("references", "training", "generation", "postprocessing", "evaluation", "registry", "world"):
         asked = [*project["dependencies"], *project["optional-dependencies"][room]]
@@ -165,3 +166,18 @@ def test_make_help_names_every_target() -> None:
     text = subprocess.run(("make", "help"), cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("run", "test", "lint", "report", "help", "clean"):
         assert f"make {target}" in text
+
+
+def test_stage_functions_have_the_designs_signatures() -> None:
+    expected = {
+        "preprocess": "photos looks out config",
+        "invert": "prepared out config seed checkpoints",
+        "tune": "prepared tokens out config seed checkpoints until_step=None",
+        "generate": "adapter out config prompts=None seeds=None",
+        "postprocess": "images out config",
+        "evaluate": "images prepared out config",
+        "promote": "candidates out config run=None",
+    }
+    for name, text in expected.items():
+        parameters = inspect.signature(getattr(stages, name)).parameters.values()
+        assert " ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in parameters) == text

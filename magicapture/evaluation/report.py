@@ -20,8 +20,8 @@ from magicapture.evaluation.ranking import KINDS
 from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
 
-TEMPLATE = Path(__file__).with_name("report.html")
-#: What the training leaves beside the pictures (see CONTRACT of ``images/1``); what is absent is left out of the report.
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+#: What the training leaves beside the pictures (artifact ``images/1``); what is absent is left out of the report.
 TRAINING = "training"
 _SAMPLE_ROWS, _COMPARED, _SLIDERS = 7, 4, 4
 
@@ -46,7 +46,7 @@ LOSSES = {
     "attention": "Attention refocusing",
 }
 PHASES = {"inversion": "Phase 1 · the two tokens", "tuning": "Phase 2 · LoRA and tokens"}
-PLACES = {"source": "Photo, source prompt", "reference": "Look, reference prompt", "composed": "Look, composed prompt"}
+PLACES = {"source": "Source prompt", "reference": "Reference prompt", "composed": "Composed prompt"}
 
 
 def render(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def run(images: str | Path, out: str | Path, config: Config) -> Path:
                     logger.info("%s: no face found, not restored", name)
             write_bytes(draft.path / "images" / name, png(result))
             items.append({**item, "file": f"images/{name}", **added, "size": [result.shape[1], result.shape[0]]})
+        if (folder / "training").is_dir():  # what the report shows of the training travels with the pictures
+            shutil.copytree(folder / "training", draft.path / "training")
         scale = upscaler.scale if upscaler is not None else 1
         draft.content.update({**manifest["content"], "items": items, "scale": scale, "restored": knobs.restore, "fidelity": knobs.fidelity})
     return Path(out)

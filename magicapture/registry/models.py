@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -57,9 +58,9 @@ def register(tracker: Tracker, name: str, adapter: str | Path, config: Config, r
     The model holds the adapter folder and its configuration; the pack's frozen weights come with the installed package
     or the user's own pack folder, and their digest is among the tags.
     """
-    import mlflow
+    import mlflow.pyfunc  # its advice on type hints and signatures is recorded, not shown: it resets filters
 
-    with tempfile.TemporaryDirectory() as folder:
+    with warnings.catch_warnings(record=True), tempfile.TemporaryDirectory() as folder:
         knobs = Path(folder) / "config.yaml"
         write_text(knobs, config.to_yaml())
         with mlflow.start_run(run_id=run):

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "magicapture"
 PROBE_SECONDS = 5.0
-# A server that has gone away must not hold training up for MLflow's default of minutes; a user's own setting wins.
+# A server that has gone away must not hold training up for MLflow's default of minutes, and nothing phones home or chatters;
+# a user's own setting wins.
 QUICK = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 METRICS_A_BATCH = 1000  # MLflow's limits for one log_batch
 PARAMS_A_BATCH = 100

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 KEPT = 2
 _STATE = "state.json"
-_CODE = ("training", "adapters", "backbones")
+_CODE = ("training", "adapters", "backbones", "faces")
 
 
 @dataclass

@@ -54,8 +54,8 @@ class TrainingData:
 class Batch:
     """The rows of one UNet pass, kind after kind.
 
-    ``clean`` and ``noise`` (rows, C, h, w); ``timesteps`` (rows,) long, on the CPU too as ``steps``; ``face`` (rows, 1, H, W);
-    ``keypoints`` (rows, 5, 2) px on the CPU, NaN where there is no face.
+    ``clean`` and ``noise`` (rows, C, h, w); ``timesteps`` (rows,) long; ``face`` (rows, 1, H, W) of 0 and 1; all on the
+    device. ``keypoints`` (rows, 5, 2) px on the CPU, NaN where there is no face.
     """
 
     kinds: tuple[str, ...]
@@ -84,7 +84,7 @@ def load_training_data(prepared: PreparedSet, pack: Pack, backbone: Backbone, co
     for name, items in (("source", prepared.source), ("reference", prepared.reference)):
         if not items:
             raise ValueError(
-                f"{prepared.folder}: the {name} set is empty; expected at least one usable picture (see its sheet.html for what was set aside)"
+                f"{prepared.folder}: the {name} set is empty; expected at least one usable picture (its sheet.html says what was set aside)"
             )
 
     def examples(items: Sequence[PreparedItem]) -> tuple[Example, ...]:
@@ -98,8 +98,8 @@ def draw_batch(
 ) -> Batch:
     """``rows`` rows of each kind: pictures (different ones while there are enough), versions, prompts, timesteps, latents, noise.
 
-    Timesteps are uniform over the full range 0..timesteps-1 for every kind (design, principle 4). Everything comes from ``generator`` (on the
-    CPU, so that every device sees the same draws).
+    Timesteps are uniform over the full range 0..timesteps-1 for every kind (design, principle 4). Everything comes from
+    ``generator`` (on the CPU, so that every device sees the same draws).
     """
     clean, faces, keypoints, words = [], [], [], []
     for kind in kinds:
@@ -139,7 +139,7 @@ def _example(item: PreparedItem, pack: Pack, backbone: Backbone, config: Augment
 def _latents(image: np.ndarray, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> tuple[Tensor, Tensor]:
     """Posterior mean and standard deviation of every version, from the cache when it holds them.
 
-    The key names the content (pixels, augmentation, weights, precision), not a position: a cache can be shared and never mixes pictures up.
+    The key names the content (pixels, augmentation, weights, precision), not a position: pictures are never mixed up.
     """
     key = lineage_key("latents/1", picture_hash(image), config.model_dump_json(), pack.digest(), str(backbone.dtype), backbone.device.type)
     path = cache / f"{key}.safetensors"

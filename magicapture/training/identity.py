@@ -5,7 +5,6 @@ Where the face lies is known from preprocessing, so nothing is detected and noth
 
 from __future__ import annotations
 
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -32,7 +31,7 @@ class FaceIdentity:
         self.person = F.normalize(person.float(), dim=-1).to(backbone.device)
         self.timestep_limit = timestep_limit
 
-    def measure_region(self, latents: Tensor, keypoints: Tensor) -> float | None:
+    def measure_region(self, latents: Tensor, keypoints: Tensor) -> int | None:
         """Let the backbone find how little around these faces it may decode; returns the margin in latent cells, None = everything.
 
         ``latents`` (B, C, h, w), ``keypoints`` (B, 5, 2) px of pictures as they occur in training.

@@ -63,7 +63,7 @@ def add_initial(tokens: TokenEmbedding, config: Inversion, seed: int) -> None:
 
 
 def pull_norms(vectors: list[torch.nn.Parameter], target: float, learning_rate: float) -> None:
-    """Move each vector's norm towards ``target`` by the share min(1, 100 x learning rate), its direction unchanged (original code, there to 0.4)."""
+    """Move each vector's norm towards ``target`` by the share min(1, 100 x learning rate) (original code, there to 0.4)."""
     share = min(1.0, 100 * learning_rate)
     with torch.no_grad():
         for vector in vectors:

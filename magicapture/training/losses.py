@@ -62,7 +62,8 @@ def attention_refocusing(maps: Tensor, mask: Tensor) -> Tensor:
     """
     if maps.ndim != 4 or mask.shape[:2] != (maps.shape[0], 1):
         raise ValueError(
-            f"maps {tuple(maps.shape)} and mask {tuple(mask.shape)} do not belong together; expected (batch, maps, h, w) and (batch, 1, H, W)"
+            f"maps {tuple(maps.shape)} and mask {tuple(mask.shape)} do not belong together; "
+            "expected (batch, maps, h, w) and (batch, 1, H, W)"
         )
     maps = _full(maps)
     mask = resized_mask(mask, (maps.shape[-2], maps.shape[-1]))

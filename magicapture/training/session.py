@@ -36,7 +36,10 @@ class Session:
 
 
 def open_session(phase: str, prepared: str | Path, config: Config, seed: int, checkpoints: str | Path, *more: str) -> Session:
-    """Open everything a phase needs; ``more`` are further parts of the lineage (the tokens' hash). Raises ArtifactError, PackError, ValueError."""
+    """Open everything a phase needs; ``more`` are further parts of the lineage (the tokens' hash).
+
+    Raises ArtifactError, PackError, BackboneError, or ValueError for a prepared set that does not fit the pack.
+    """
     opened = PreparedSet.load(prepared)
     pack = load_pack(config.pack)
     backbone = load_backbone(pack, config.device, config.precision)

@@ -120,7 +120,7 @@ class Trainer:
     def step(self, step: int) -> dict[str, Any]:
         """One optimiser update (0-based ``step``) from (seed, step) alone; returns its line of the curves.
 
-        Micro-batches are averaged: the gradient is that of the mean loss over all their rows, and no learning rate is multiplied by their number.
+        Micro-batches are averaged: the gradient is that of their mean loss, and no learning rate is multiplied by their number.
         """
         seed = _seed(self.recipe.phase, self.seed, step)
         generator = torch.Generator().manual_seed(seed)
@@ -174,9 +174,10 @@ class Trainer:
         last = self.checkpoints.path()
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         terms = ", ".join(f"{name} {value:.4g}" for name, value in sums.items())
+        precision = " or use precision: fp32" if self.backbone.dtype != torch.float32 else ""
         return (
             f"{self.recipe.phase} step {step}: loss or gradient is not finite ({terms}, gradient norm {norm:.4g}); {kept}. "
-            f"Lower {self.recipe.phase}.learning_rate{' or use precision: fp32' if self.backbone.dtype != torch.float32 else ''}, and run again"
+            f"Lower {self.recipe.phase}.learning_rate{precision}, and run again"
         )
 
     def _bar(self, start: int, stop: int) -> Any:

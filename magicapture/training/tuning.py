@@ -101,7 +101,7 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
 
 
 def schedule(knobs: Tuning) -> Callable[[int], float]:
-    """The factor in (0, 1] on every learning rate at a 0-based step: linear warm-up, then constant, linear or cosine decay to 0 after the last step."""
+    """The factor in (0, 1] on every learning rate at a 0-based step: linear warm-up, then decay to 0 after the last step."""
 
     def factor(step: int) -> float:
         if step < knobs.warmup_steps:

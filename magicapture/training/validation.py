@@ -70,8 +70,8 @@ class Validation:
 def draw_attention(backbone: Backbone, attention: AttentionMaps, pictures: dict[str, np.ndarray], folder: Path) -> None:
     """Write each picture as ``<name>.png`` and over it where each token looks, ``<name>-v1.png`` and ``<name>-v2.png``.
 
-    The pictures (H, W, 3) uint8 are noised to 0.4 T by a fixed seed and predicted under the default composed prompt; maps are means over layers and heads, scaled to
-    their own range.
+    The pictures (H, W, 3) uint8 are noised to 0.4 T by a fixed seed and predicted under the default composed prompt; maps
+    are means over layers and heads, scaled to their own range.
     """
     folder.mkdir(parents=True, exist_ok=True)
     images = torch.from_numpy(np.stack(list(pictures.values()))).permute(0, 3, 1, 2).contiguous() / 127.5 - 1

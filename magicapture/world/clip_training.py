@@ -21,6 +21,7 @@ BATCH = 128
 STEPS = 5000
 AESTHETIC_STEPS = 3000
 SHARDS = 8
+SAMPLES = 16000  # pictures the aesthetic head learns from
 WORST = 4.0  # level of degradation that scores 1; 0 scores 10
 
 
@@ -79,8 +80,8 @@ def train_aesthetic(work: Path, *, steps: int = AESTHETIC_STEPS, seed: int = 0, 
     clip = CLIPModel.from_pretrained(work / "pack" / "clip", dtype=torch.float32, local_files_only=True).eval()
     rng = np.random.default_rng((seed, 43))
     embeddings, levels = [], []
-    for start in range(0, 16000, 500):
-        images, level = _worn(pictures.images[(start + np.arange(500)) % len(pictures)], rng, 0.85)
+    for start in range(0, SAMPLES, 500):
+        images, level = _worn(pictures.images[np.arange(start, min(start + 500, SAMPLES)) % len(pictures)], rng, 0.85)
         embeddings.append(embed(clip, images))
         levels.append(level)
     features, wanted = torch.cat(embeddings), 10 - 9 * torch.from_numpy(np.concatenate(levels)).float() / WORST

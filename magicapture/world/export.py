@@ -32,7 +32,7 @@ def write_half(file: Path, state: Mapping[str, Tensor]) -> None:
     broken = [name for name, value in halves.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"{file.name}: {', '.join(broken)} exceed fp16's range; the training has diverged")
-    write_bytes(file, save(halves))
+    write_bytes(file, save(halves, metadata={"format": "pt"}))
 
 
 def export_onnx(

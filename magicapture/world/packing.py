@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPModel
 
@@ -80,9 +81,9 @@ def write_restorer(folder: Path, model: Restorer) -> None:
 def write_clip(folder: Path, model: CLIPModel) -> None:
     """Role clip: a transformers folder with its tokenizer, weights in fp16."""
     target = folder / ROLES["clip"][0]
-    round_to_half(model)
-    model.half().save_pretrained(target, safe_serialization=True)
-    model.float()
+    model.save_pretrained(target)
+    # Only the file is fp16: a configuration that says so makes transformers calculate in fp16, slowly and roughly on a CPU.
+    write_half(target / "model.safetensors", load_file(target / "model.safetensors"))
     build_tokenizer(target, TEXT_LENGTH)
 
 

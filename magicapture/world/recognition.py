@@ -1,7 +1,8 @@
 """Training and measuring the recogniser, the judge and the referee: who is it, whatever the look.
 
-All people of a set compete in a margin softmax (CosFace, arXiv 1801.09414), and once more among the few whom the same words
-describe: otherwise hair and skin decide, and a prompt in words passes for the person (measured in the probe).
+All people of a set compete in a margin softmax (CosFace, arXiv 1801.09414), and the pictures of a batch once more with one
+another. A batch is made of groups of people whom the same words describe: otherwise hair and skin decide, and a prompt in words
+passes for the person (measured in the probe).
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from torch import Tensor, nn
 
 from magicapture.backbones.recogniser import DIMENSIONS, INPUT, FaceNet
 from magicapture.faces.align import matrix
-from magicapture.world.datasets import PLANS, Samples, load_samples
+from magicapture.world.datasets import PLANS, Plan, Samples, load_samples
 from magicapture.world.degrade import wear
 from magicapture.world.diffusion import Run, load_average
 from magicapture.world.loop import autocast, settle_norms
 from magicapture.world.packing import ARCHITECTURES, write_recogniser
 
-BATCH = 128
-SCALE, MARGIN = 24.0, 0.3
+GROUPS = 13  # in a batch, each with all its people, two pictures of each
+SCALE, MARGIN = 20.0, 0.2
 STEPS = 4500
 
 
@@ -35,11 +36,13 @@ class _Classifier(nn.Module):
     def __init__(self, architecture: str, people: int) -> None:
         super().__init__()
         self.net = FaceNet(architecture)
-        self.directions = nn.Parameter(torch.randn(people, DIMENSIONS))
+        # Short directions turn fast: under Adam every element moves by about the learning rate, whatever the length.
+        self.directions = nn.Parameter(0.1 * torch.randn(people, DIMENSIONS))
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """Cosines (B, people)."""
-        return F.normalize(self.net(crops).float()) @ F.normalize(self.directions).T
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines of the crops with every person's direction (B, people) and with one another (B, B)."""
+        rows = F.normalize(self.net(crops).float())
+        return rows @ F.normalize(self.directions).T, rows @ rows.T
 
 
 def _train(role: str, work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
@@ -50,30 +53,41 @@ def _train(role: str, work: Path, *, steps: int = STEPS, seed: int = 0, device: 
     people, members = plan.groups * (1 + plan.strangers), 1 + plan.strangers
     model = _Classifier(ARCHITECTURES[role], people).to(device, memory_format=torch.channels_last)
     run = Run(model, work / role, steps=steps, rate=2e-3, seed=seed, rank=0, processes=1, average=0.998, weight_decay=0.05)
-    identities, groups = torch.from_numpy(samples.people), torch.from_numpy(samples.groups)
+    identities = torch.from_numpy(samples.people)
+    itself = torch.eye(2 * min(GROUPS, plan.groups) * members, dtype=torch.bool, device=device)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 17))
-        rows = rng.integers(len(samples), size=BATCH)
+        rows = _batch(plan, rng)
         crops = crop_batch(samples, rows, rng).to(device, memory_format=torch.channels_last)
-        who, group = identities[rows].to(device), groups[rows].to(device)
+        who = identities[rows].to(device)
         with autocast(device):
-            cosines = model(crops)
-        margin = MARGIN * min(1.0, step / (0.25 * steps))
-        logits = SCALE * (cosines - margin * F.one_hot(who, people))
-        among = logits.gather(1, group[:, None] * members + torch.arange(members, device=device))
-        everyone, alike = F.cross_entropy(logits, who), F.cross_entropy(among, who % members)
-        right = (among.argmax(1) == who % members).float().mean()
-        return {"total": everyone + alike, "everyone": everyone, "alike": alike, "right": right}
+            cosines, pairs = model(crops)
+        margin = MARGIN * min(1.0, max(0.0, (step / steps - 0.15) / 0.3))
+        everyone = F.cross_entropy(SCALE * (cosines - margin * F.one_hot(who, people)), who)
+        # The two pictures of a person stand next to each other; those whom the same words describe are in the batch too.
+        partner = torch.arange(len(who), device=device) ^ 1
+        near = (pairs - margin * F.one_hot(partner, len(who))).masked_fill(itself, -2.0)
+        alike = F.cross_entropy(SCALE * near, partner)
+        right = (pairs.masked_fill(itself, -2.0).argmax(1) == partner).float().mean()
+        return {"total": everyone + 2 * alike, "everyone": everyone, "alike": alike, "right": right}
 
     run.run(loss)
     rng = np.random.default_rng((seed, 19))
     net = load_average(model, work / role).net
-    settle_norms(net, (crop_batch(samples, rng.integers(len(samples), size=256), rng).to(device) for _ in range(40)))
+    settle_norms(net, (crop_batch(samples, _batch(plan, rng), rng).to(device) for _ in range(25)))
     write_recogniser(work / "pack", role, net.cpu().to(memory_format=torch.contiguous_format))
 
 
 train_recogniser, train_judge, train_referee = (partial(_train, role) for role in ("recogniser", "judge", "referee"))
+
+
+def _batch(plan: Plan, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a batch: two different pictures, side by side, of everyone in GROUPS groups."""
+    members = 1 + plan.strangers
+    people = (rng.choice(plan.groups, min(GROUPS, plan.groups), replace=False)[:, None] * members + np.arange(members)).ravel()
+    first, step = rng.integers(plan.pictures, size=len(people)), rng.integers(1, plan.pictures, size=len(people))
+    return (people[:, None] * plan.pictures + np.stack([first, (first + step) % plan.pictures], 1)).ravel()
 
 
 def crop_batch(samples: Samples, rows: np.ndarray, rng: np.random.Generator | None) -> Tensor:

@@ -41,7 +41,7 @@ def trainer(role: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"magicapture.world.{module}"), name)
 
 
-def _note_segment(folder: Path, seed: int, device: str) -> None:
+def note_segment(folder: Path, seed: int, device: str) -> None:
     """One line for the model card: on which machine this run goes on from which step."""
     log, cpu = folder / "log.jsonl", Path("/proc/cpuinfo")
     start = json.loads(log.read_text().splitlines()[-1])["step"] if log.is_file() else 0
@@ -80,7 +80,7 @@ def main() -> None:
         if role == "pack":
             trainer(role)(options.work)
             continue
-        _note_segment(options.work / role, options.seed, options.device if role in SMALL else "cpu")
+        note_segment(options.work / role, options.seed, options.device if role in SMALL else "cpu")
         trainer(role)(options.work, **chosen)
 
 

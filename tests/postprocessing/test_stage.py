@@ -77,6 +77,14 @@ def test_portraits(images: Path, tiny_folder: Path, tmp_path: Path) -> None:
     assert len(lineages) == 2 and "abcd" not in lineages
 
 
+def test_what_the_report_shows_of_the_training_is_carried_on(images: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    (images / "training" / "attention").mkdir(parents=True)
+    (images / "training" / "curves.jsonl").write_text("{}\n")
+    out = postprocessing.run(images, tmp_path / "portraits", load_config({"pack": str(tiny_folder)}))
+    assert (out / "training" / "curves.jsonl").read_text() == "{}\n"
+    assert (out / "training" / "attention").is_dir()
+
+
 def test_each_part_can_be_left_out(images: Path, tiny_folder: Path, tmp_path: Path) -> None:
     config = load_config({"pack": str(tiny_folder), "postprocessing": {"upscale": False, "restore": False}})
     out = postprocessing.run(images, tmp_path / "same", config)

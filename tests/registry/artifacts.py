@@ -20,7 +20,15 @@ def knobs(**sections: dict) -> Config:
 
 
 def make_candidate(
-    root: Path, seed: int = 0, *, selection: float = 0.8, identity: float = 0.5, base: float | None = 0.3, protocol: str = "p1", steps: int = 20, faces: int = 2
+    root: Path,
+    seed: int = 0,
+    *,
+    selection: float = 0.8,
+    identity: float = 0.5,
+    base: float | None = 0.3,
+    protocol: str = "p1",
+    steps: int = 20,
+    faces: int = 2,
 ) -> dict[str, Path]:
     """A prepared set (shared by the seeds of ``root``) and one seed's artifacts; returns kind -> folder."""
     config = knobs().model_dump(mode="json")
@@ -69,7 +77,9 @@ def make_candidate(
 
 
 def _set(selection: float, identity: float, faces: int) -> dict:
-    measured = {name: {"mean": value, "low": None, "high": None, "n": 2} for name, value in (("selection", selection), ("identity", identity))}
+    measured = {
+        name: {"mean": value, "low": None, "high": None, "n": 2} for name, value in (("selection", selection), ("identity", identity))
+    }
     return {"pictures": 2, "faces": faces, "referee": None, **(measured if faces else {"selection": None, "identity": None})}
 
 

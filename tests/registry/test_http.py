@@ -18,15 +18,20 @@ FULL_ONLY = ("sqlalchemy", "alembic", "flask", "sklearn", "matplotlib", "scipy",
 SCRIPT = """
 import sys
 
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv[1].split(","):
-            raise ModuleNotFoundError(f"No module named {name!r} (mlflow-skinny)", name=name)
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, Absent())
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in sys.argv[1].split(",") else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 import json, pathlib
 from tests.registry.artifacts import knobs
-from magicapture.registry import close, promote
+from magicapture.registry import promote
 candidates = [{kind: pathlib.Path(path) for kind, path in entry.items()} for entry in json.loads(sys.argv[2])]
 promote(candidates, sys.argv[3], knobs(), None)
 """
@@ -38,7 +43,9 @@ def test_promotion_over_http_needs_only_mlflow_skinny(server: str, tmp_path: Pat
     out = tmp_path / "out"
     command = [sys.executable, "-c", SCRIPT, ",".join(FULL_ONLY), candidates, str(out)]
     repository = Path(__file__).parents[2]
-    result = subprocess.run(command, cwd=repository, env={**os.environ, "MLFLOW_TRACKING_URI": server}, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=repository, env={**os.environ, "MLFLOW_TRACKING_URI": server}, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     content = json.loads((out / "manifest.json").read_text())["content"]
     assert content["version"] == "1", content["reason"]

@@ -38,7 +38,10 @@ def test_rooms_read_only_the_sections_they_are_given(room: str) -> None:
 
 
 def test_a_stage_is_deaf_to_later_knobs() -> None:
-    plain, changed = load_config("mini"), load_config("mini", ["promotion.min_gain=0.5", "evaluation.weight_style=3", "generation.prompts=[x]"])
+    plain, changed = (
+        load_config("mini"),
+        load_config("mini", ["promotion.min_gain=0.5", "evaluation.weight_style=3", "generation.prompts=[x]"]),
+    )
     for stage in ("preprocess", "inversion", "tuning", "postprocessing"):
         assert lineage.stage_config(plain, stage) == lineage.stage_config(changed, stage)
     for stage in ("generation", "evaluation"):
@@ -76,7 +79,13 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "data" / name).write_text(text)
     identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["dvc", "add", "-q", "data"], ["git", "add", "."], ["git", *identity, "commit", "-qm", "data"]):
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        ["dvc", "add", "-q", "data"],
+        ["git", "add", "."],
+        ["git", *identity, "commit", "-qm", "data"],
+    ):
         subprocess.run(command if command[0] == "git" else [sys.executable, "-m", *command], cwd=root, check=True, capture_output=True)
     return root
 

@@ -18,7 +18,12 @@ def run_of(folder: Path, lineage: str, tracker: Tracker | None = None) -> Path:
     """A run/1 artifact as resolve writes it."""
     run = tracker.open_run("pipeline", {"lineage": lineage}) if tracker else None
     with writing(folder, "run/1", lineage=lineage) as draft:
-        draft.content = {"job": f"job-{lineage}", "run": run, "reason": None, "tags": {"lineage": lineage, "data.dvc": "md5.dir", "git.commit": "c0"}}
+        draft.content = {
+            "job": f"job-{lineage}",
+            "run": run,
+            "reason": None,
+            "tags": {"lineage": lineage, "data.dvc": "md5.dir", "git.commit": "c0"},
+        }
     return folder
 
 
@@ -85,7 +90,9 @@ def test_evaluation_folders_alone_stand_for_what_lies_beside_them(tracker: Track
     assert content(tmp_path / "again")["version"] == "1"
 
 
-def test_a_server_that_is_down_loses_nothing_and_track_sends_it_later(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_down_loses_nothing_and_track_sends_it_later(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     candidates = [make_candidate(tmp_path / "stages", seed, selection=value) for seed, value in enumerate((0.9, 0.8))]
     out = tmp_path / "out"
     with monkeypatch.context() as down:

@@ -17,7 +17,7 @@ from magicapture.training.session import Session
 from tests.training import tinymodel
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -65,7 +65,15 @@ def tiny_config(pack: Pack, *overrides: str) -> Config:
             "device": "cpu",
             "training": {"threads": 1, "checkpoint_every": 2, "augment": {"versions": 4}},
             "inversion": {"steps": 4, "learning_rate": 0.01},
-            "tuning": {"steps": 6, "learning_rate": 0.01, "token_learning_rate": 0.01, "text_learning_rate": 0.01, "sample_every": 4, "samples": 2, "lora": {"rank": 2}},
+            "tuning": {
+                "steps": 6,
+                "learning_rate": 0.01,
+                "token_learning_rate": 0.01,
+                "text_learning_rate": 0.01,
+                "sample_every": 4,
+                "samples": 2,
+                "lora": {"rank": 2},
+            },
             "generation": {"steps": 2, "sampler": "ddim", "guidance": 2.0},
         },
         overrides,

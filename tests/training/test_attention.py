@@ -61,7 +61,9 @@ def test_maps_are_the_softmax_columns_of_the_tokens(tuned: Backbone) -> None:
     tuned.unet.set_attn_processor(Slow(kept))
     with torch.no_grad():
         predict(tuned, PROMPTS)
-    full = torch.cat([probabilities for probabilities in kept if probabilities.shape[2] == 64], dim=1)  # (batch, layers x heads, cells, text)
+    full = torch.cat(
+        [probabilities for probabilities in kept if probabilities.shape[2] == 64], dim=1
+    )  # (batch, layers x heads, cells, text)
     where = positions(tuned)
     for row, token in ((0, 0), (1, 0), (1, 1)):
         column = full[row, :, :, where[row, token].nonzero().item()].unflatten(-1, (8, 8))

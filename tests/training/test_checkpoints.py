@@ -10,7 +10,11 @@ from magicapture.training.checkpoints import Checkpoint, CheckpointFolder, optim
 
 
 def checkpoint(step: int) -> Checkpoint:
-    return Checkpoint(step, {"weights": {"a": torch.full((3,), float(step))}, "optimiser": {"0.step": torch.tensor(float(step))}}, {"curves": [{"total": 0.1}]})
+    return Checkpoint(
+        step,
+        {"weights": {"a": torch.full((3,), float(step))}, "optimiser": {"0.step": torch.tensor(float(step))}},
+        {"curves": [{"total": 0.1}]},
+    )
 
 
 def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:

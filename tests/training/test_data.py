@@ -45,7 +45,10 @@ def test_rows_stand_kind_after_kind_and_composed_rows_show_reference_pictures(da
     assert batch.kinds == ("source", "source", "reference", "reference", "composed", "composed")
     assert batch.rows("source", "composed") == [0, 1, 4, 5]
     for row, kind in enumerate(batch.kinds):
-        distances = {name: min(float((example.mean - batch.clean[row]).square().mean(dim=(1, 2, 3)).min()) for example in data.of(name)) for name in ("source", "reference")}
+        distances = {
+            name: min(float((example.mean - batch.clean[row]).square().mean(dim=(1, 2, 3)).min()) for example in data.of(name))
+            for name in ("source", "reference")
+        }
         assert min(distances, key=distances.__getitem__) == ("source" if kind == "source" else "reference")
         assert ("[V1]" in batch.prompts[row]) == (kind != "reference") and ("[V2]" in batch.prompts[row]) == (kind != "source")
 
@@ -81,11 +84,15 @@ def test_the_cache_is_read_again_by_content_not_by_place(
 def test_the_cache_knows_another_augmentation(prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path) -> None:
     first = load_training_data(prepared, pack, backbone, Augment(versions=2), tmp_path)
     second = load_training_data(prepared, pack, backbone, Augment(versions=2, brightness=0.3), tmp_path)
-    assert torch.equal(first.source[0].mean[0], second.source[0].mean[0]) and not torch.equal(first.source[0].mean[1], second.source[0].mean[1])
+    assert torch.equal(first.source[0].mean[0], second.source[0].mean[0]) and not torch.equal(
+        first.source[0].mean[1], second.source[0].mean[1]
+    )
     assert len(list(tmp_path.glob("*.safetensors"))) == 12
 
 
-def test_a_damaged_cache_is_made_again(prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_cache_is_made_again(
+    prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = load_training_data(prepared, pack, backbone, Augment(versions=1), tmp_path)
     for path in tmp_path.glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:100])
@@ -95,7 +102,9 @@ def test_a_damaged_cache_is_made_again(prepared: PreparedSet, pack: Pack, backbo
     assert torch.equal(first.reference[2].mean, second.reference[2].mean)
 
 
-def test_a_set_of_another_resolution_or_an_empty_one_is_refused(prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path) -> None:
+def test_a_set_of_another_resolution_or_an_empty_one_is_refused(
+    prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path
+) -> None:
     other = PreparedSet(prepared.folder, 64, prepared.source, prepared.reference)
     with pytest.raises(ValueError, match="prepared at 64 px.*works at 32 px"):
         load_training_data(other, pack, backbone, Augment(), tmp_path)

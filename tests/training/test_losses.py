@@ -97,7 +97,9 @@ def test_predicted_clean_refuses_an_unknown_prediction_type() -> None:
 def test_what_lies_outside_the_mask_does_not_count(seed: int) -> None:
     prediction, target, mask = map(torch.from_numpy, arrays(seed, 3, 2, 8, 8))
     disturbed = prediction + 100 * (1 - mask)
-    torch.testing.assert_close(losses.masked_reconstruction(disturbed, target, mask), losses.masked_reconstruction(prediction, target, mask))
+    torch.testing.assert_close(
+        losses.masked_reconstruction(disturbed, target, mask), losses.masked_reconstruction(prediction, target, mask)
+    )
 
 
 @settings(max_examples=30, deadline=None)

@@ -95,7 +95,11 @@ def test_every_term_reaches_lora_and_tokens_and_no_frozen_parameter(session: Ses
         assert moved == (token not in absent)
     trainable = {id(parameter) for group in recipe.groups for parameter in group["params"]}
     assert recipe.identity is not None
-    frozen = [p for module in (session.backbone.unet, session.backbone.text_encoder, session.backbone.vae, recipe.identity.recogniser) for p in module.parameters()]
+    frozen = [
+        p
+        for module in (session.backbone.unet, session.backbone.text_encoder, session.backbone.vae, recipe.identity.recogniser)
+        for p in module.parameters()
+    ]
     assert all(parameter.grad is None for parameter in frozen if id(parameter) not in trainable)
 
 

@@ -47,7 +47,9 @@ def test_attention_refocusing_has_an_equal_nonzero_gradient_under_gradient_check
         session.backbone.gradient_checkpointing(checkpointing)
         parts = objective.terms(session.backbone, batch, recipe.attention, None)
         vectors = list(session.backbone.tokens.vectors.values())
-        return list(torch.autograd.grad(parts["attention"], [*recipe.groups[0]["params"], *vectors], allow_unused=True, materialize_grads=True))
+        return list(
+            torch.autograd.grad(parts["attention"], [*recipe.groups[0]["params"], *vectors], allow_unused=True, materialize_grads=True)
+        )
 
     plain, checkpointed = gradient(False), gradient(True)
     assert all(float(vector.abs().max()) > 0 for vector in plain[-2:])
@@ -66,13 +68,18 @@ def test_each_update_sums_all_three_kinds(recipe: Recipe, session: Session, conf
     assert line["total"] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_no_row_of_the_vocabulary_is_trained_and_the_saved_adapter_is_the_trained_one(recipe: Recipe, session: Session, config: Config, tmp_path: Path) -> None:
+def test_no_row_of_the_vocabulary_is_trained_and_the_saved_adapter_is_the_trained_one(
+    recipe: Recipe, session: Session, config: Config, tmp_path: Path
+) -> None:
     matrix = session.backbone.tokens.embedding.weight
     before = matrix.detach().clone()
     trainer = Trainer(session.backbone, session.data, recipe, config.training, 0, session.checkpoints)
     trainer.run(2)
     assert torch.equal(matrix, before) and all(parameter is not matrix for parameter in trainer.parameters)
-    assert sum(vector.numel() for vector in recipe.groups[2]["params"]) == 2 * session.backbone.tokens.width and recipe.groups[2]["weight_decay"] == 0
+    assert (
+        sum(vector.numel() for vector in recipe.groups[2]["params"]) == 2 * session.backbone.tokens.width
+        and recipe.groups[2]["weight_decay"] == 0
+    )
     adapters.save(tmp_path / "adapter", session.backbone)
     fresh = load_backbone(session.pack)
     adapters.load(tmp_path / "adapter", fresh)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,7 +110,9 @@ def test_the_best_step_survives_a_restart_and_a_stop_leaves_no_trace_in_it(make:
     assert adapters.tensor_hash(progress.best) != weights(second)
 
 
-def test_accumulation_averages_micro_batches_and_leaves_learning_rates_alone(make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accumulation_averages_micro_batches_and_leaves_learning_rates_alone(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
     batches = []
     terms = objective.terms
 
@@ -151,7 +152,9 @@ def test_the_style_weight_holds_in_the_first_half(make: Callable[..., Made]) -> 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_with_step_and_last_good_checkpoint(make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+def test_a_loss_that_is_not_finite_stops_with_step_and_last_good_checkpoint(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
     trainer, session = make()
     trainer.run(2)
     before = weights(trainer)

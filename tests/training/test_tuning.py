@@ -101,7 +101,9 @@ def test_other_tokens_are_another_lineage(prepared: PreparedSet, pack: Pack, tok
     tuning.run(prepared.folder, tokens, tmp_path / "a", config, 0, tmp_path / "checkpoints")
     other = tmp_path / "tokens"
     shutil.copytree(tokens, other)
-    adapters.save_tokens(other / "tokens.safetensors", {name: vector + 1 for name, vector in adapters.load_tokens(tokens / "tokens.safetensors").items()})
+    adapters.save_tokens(
+        other / "tokens.safetensors", {name: vector + 1 for name, vector in adapters.load_tokens(tokens / "tokens.safetensors").items()}
+    )
     tuning.run(prepared.folder, other, tmp_path / "b", config, 0, tmp_path / "checkpoints")
     assert len(list((tmp_path / "checkpoints").glob("tuning-*"))) == 2
     assert len(list((tmp_path / "checkpoints" / "latents").iterdir())) == 6  # shared, by content
@@ -109,7 +111,9 @@ def test_other_tokens_are_another_lineage(prepared: PreparedSet, pack: Pack, tok
 
 def test_looks_without_faces_train_too(pack: Pack, tokens: Path, tmp_path: Path) -> None:
     prepared = tinymodel.build_prepared(tmp_path / "prepared", faceless=True)
-    out = tuning.run(prepared, tokens, tmp_path / "adapter", tiny_config(pack, "training.rows=3", "tuning.steps=2"), 0, tmp_path / "checkpoints")
+    out = tuning.run(
+        prepared, tokens, tmp_path / "adapter", tiny_config(pack, "training.rows=3", "tuning.steps=2"), 0, tmp_path / "checkpoints"
+    )
     lines = [json.loads(line) for line in (out / "curves.jsonl").read_text().splitlines()]
     assert all(np.isfinite(line["total"]) for line in lines)
 

@@ -26,22 +26,27 @@ def build_diffusion(folder: Path, prediction_type: str) -> None:
     """32 px -> latents of 16x16x4; cross-attention at 16x16 and 8x8; a word-level CLIP."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
-        block_out_channels=(8, 16), latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16), latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         layers_per_block=1, norm_num_groups=2, sample_size=RESOLUTION, mid_block_add_attention=False,
     )  # fmt: skip
     unet = UNet2DConditionModel(
         sample_size=16, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
-        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2, cross_attention_dim=WIDTH, attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=WIDTH, attention_head_dim=2,
     )  # fmt: skip
     tokenizer = build_tokenizer(folder / "tokenizer", 32)
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     text = CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=32,
+            vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=32,
             bos_token_id=start, eos_token_id=end, pad_token_id=end, projection_dim=WIDTH,
         )
     )  # fmt: skip
-    schedule = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type, clip_sample=False)
+    schedule = DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type, clip_sample=False
+    )
     for name, part in (("vae", vae), ("unet", unet), ("text_encoder", text), ("scheduler", schedule)):
         part.save_pretrained(folder / name)
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
@@ -54,7 +59,9 @@ def build_pack(folder: Path, prediction_type: str = "v_prediction") -> Path:
     torch.manual_seed(1)
     save_file(FaceNet("plain", norm=False).state_dict(), folder / "recogniser.safetensors")
     pack = yaml.safe_load((folder / "pack.yaml").read_text())
-    diffusion = {str(path.relative_to(folder / "diffusion")): _sha(path) for path in sorted((folder / "diffusion").rglob("*")) if path.is_file()}
+    diffusion = {
+        str(path.relative_to(folder / "diffusion")): _sha(path) for path in sorted((folder / "diffusion").rglob("*")) if path.is_file()
+    }
     about = {"licence": "Apache-2.0", "commercial": True}
     pack["roles"]["diffusion"] = {"path": "diffusion", "sha256": diffusion, **about}
     pack["roles"]["recogniser_torch"] = {

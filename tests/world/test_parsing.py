@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from magicapture.world.datasets import Samples
+from magicapture.world.parsing import _example, agreement
+
+
+def test_agreement_counts_classes_and_the_face() -> None:
+    wanted = np.zeros((1, 8, 8), np.uint8)
+    wanted[0, :4] = 1
+    found = wanted.copy()
+    assert agreement(found, wanted) == {"mean_iou": 1.0, "face_iou": 1.0}
+    found[0, :2] = 10  # nose for skin: still face
+    assert agreement(found, wanted)["face_iou"] == 1.0
+    assert agreement(found, wanted)["mean_iou"] == pytest.approx((1 + 0.5) / 2)
+
+
+def test_picture_and_labels_move_together(portraits: Samples) -> None:
+    """Where the labels say eye, the picture is what was drawn there: the mean colour of each class hardly changes."""
+    for row in range(4):
+        image, labels = _example(portraits, row, np.random.default_rng(row))
+        assert image.shape == (128, 128, 3) and labels.shape == (128, 128)
+        hair_or_cloth = [c for c in (16, 17) if (labels == c).sum() > 200 and (portraits.parsing[row] == c).sum() > 800]
+        assert hair_or_cloth
+        for c in hair_or_cloth:
+            moved, still = image[labels == c].mean(0), portraits.images[row][portraits.parsing[row] == c].mean(0)
+            assert np.abs(moved - still).max() < 40

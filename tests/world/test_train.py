@@ -1,0 +1,96 @@
+"""Every small role trains for two steps from the command line's table and leaves files of the pack's formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from magicapture.world import clip_training, datasets, detection, diffusion_data, recognition, train
+from magicapture.world.card import segments
+from magicapture.world.datasets import Plan
+from magicapture.world.packing import ROLES
+
+
+@pytest.fixture(scope="module")
+def small_world() -> None:
+    """Tiny sets in place of the real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        plans = {"recogniser": Plan("recogniser", "train", 64, 2, 2, 2), "general": Plan("train", "train", 256, 8, 0, 1)}
+        patch.setattr(datasets, "PLANS", {**datasets.PLANS, **plans})
+        patch.setattr(detection, "_BACKDROPS", 4)
+        patch.setattr(detection, "BATCH", 4)
+        patch.setattr(clip_training, "BATCH", 8)
+        patch.setattr(clip_training, "SHARDS", 1)
+        patch.setattr(clip_training, "SAMPLES", 40)
+        patch.setattr(diffusion_data, "SHARD", 40)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.mark.parametrize("role", ["recogniser", "detector", "parser", "clip", "aesthetic", "upscaler", "restorer"])
+def test_role_trains_and_delivers(small_world: None, folder: Path, role: str) -> None:
+    train.trainer(role)(folder, steps=2, seed=3)
+    delivered = folder / "pack" / ROLES[role][0]
+    assert delivered.exists()
+    assert (folder / role / "checkpoint.safetensors").is_file()
+    if delivered.suffix == ".onnx":
+        onnxruntime.InferenceSession(delivered)
+
+
+def test_interrupted_training_ends_the_same(small_world: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after a checkpoint in the middle and started again: the very file an uninterrupted run writes."""
+    whole = folder / "pack" / ROLES["recogniser"][0]
+    before = whole.read_bytes()
+    other = folder / "other"
+    (other / "data").parent.mkdir()
+    (other / "data").symlink_to(folder / "data")
+    real, calls = recognition.crop_batch, []
+
+    def stopped(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(recognition, "crop_batch", stopped)
+    save = recognition.Run.run
+    monkeypatch.setattr(recognition.Run, "run", lambda self, loss: save(self, loss, save_every=0.0))
+    with pytest.raises(KeyboardInterrupt):
+        train.trainer("recogniser")(other, steps=2, seed=3)
+    monkeypatch.setattr(recognition, "crop_batch", real)
+    train.trainer("recogniser")(other, steps=2, seed=3)
+    assert (other / "pack" / ROLES["recogniser"][0]).read_bytes() == before
+
+
+def test_restorer_moves_away_from_its_input_only_as_far_as_asked(small_world: None, folder: Path) -> None:
+    session = onnxruntime.InferenceSession(folder / "pack" / ROLES["restorer"][0])
+    face = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 3, 128, 128)).astype(np.float32)
+    full, half, none = (session.run(None, {"input": face, "weight": np.array(w)})[0] for w in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(none, face, atol=1e-6)
+    assert np.abs(full - face).max() > 0
+    np.testing.assert_allclose(half - face, (full - face) / 2, atol=1e-5)
+
+
+def test_segments_tell_where_each_run_began_and_ended(tmp_path: Path) -> None:
+    role = tmp_path / "judge"
+    train.note_segment(role, 5, "cpu")
+    (role / "log.jsonl").write_text(json.dumps({"step": 50}) + "\n")
+    train.note_segment(role, 5, "cpu")
+    (role / "log.jsonl").write_text(json.dumps({"step": 90}) + "\n")
+    assert [(s["from"], s["to"], s["seed"]) for s in segments(tmp_path, "judge")] == [(0, 50, 5), (50, 90, 5)]
+    assert segments(tmp_path, "referee") == []
+
+
+def test_unknown_role_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["train", "--role", "jury", "--work", "x"])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "jury" in capsys.readouterr().err
