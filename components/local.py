@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import TextIO
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
+from components.cluster import NEEDS
 from magicapture.artifacts import read_manifest, writing
 from magicapture.config import Config
 from magicapture.registry.runs import read_config, read_seeds
@@ -48,6 +50,7 @@ def run_here(
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(stages), enable_caching=True, cache_root=str(out.parent / "cache"))
+    spoken = builtins.print
     with warnings.catch_warnings(), Quiet(sys.stdout):
         warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name": subprocesses use no image
         build(None, parallel_seeds(config))(
@@ -57,9 +60,9 @@ def run_here(
             seeds=[str(seed) for seed in numbers],
             checkpoints=str(out.parent / "checkpoints"),
         )
-    found = sorted(stages.glob("*/promotion/promotion"))
-    publish(found[-1], out)
-    print(_summary(out, time.monotonic() - began))
+    builtins.print = spoken  # kfp.local indents print while a stage runs, and leaves it so where two seeds overlap
+    publish(next(stages.glob("*/promotion/promotion")), out)
+    print(_summary(out, stages, time.monotonic() - began))
     return out
 
 
@@ -83,9 +86,11 @@ def publish(promotion: Path, out: Path) -> None:
         draft.content |= {"promotion": str(promotion), "seed": best["seed"], "portraits": len(items), "folders": best["folders"]}
 
 
-def _summary(out: Path, seconds: float) -> str:
+def _summary(out: Path, stages: Path, seconds: float) -> str:
     content = read_manifest(out, "results")["content"]
     version = f"{content['model']} version {content['version']}" if content["version"] else f"{content['model']}: not registered"
+    ran = {path.parent.name for path in stages.rglob("executor_output.json")}
+    cached = [name for name in NEEDS if name not in ran]
     crown = "champion" if content["champion"] else "not champion"
     return "\n".join(
         [
@@ -95,7 +100,7 @@ def _summary(out: Path, seconds: float) -> str:
             f"model       {version}, {crown}: {content['reason']}",
             f"tracking    {tracking_uri()}",
             *([] if content["version"] else [f"send later  magicapture track {content['promotion']}"]),
-            f"took        {seconds:.0f} s",
+            f"took        {seconds:.0f} s" + (f"; from the cache: {', '.join(cached)}" if cached else ""),
         ]
     )
 

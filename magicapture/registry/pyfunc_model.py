@@ -8,6 +8,7 @@ look. It returns a list of PNG files as bytes, one a prompt; MLflow's scoring se
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import mlflow
@@ -46,8 +47,8 @@ def read_input(model_input: Any) -> tuple[list[str], list[int]]:
         if "prompt" not in columns and len(columns) == 1:  # MLflow makes a DataFrame of one unnamed column of a list
             model_input = model_input.set_axis(["prompt"], axis=1)
         model_input = model_input.to_dict("records")
-    rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in model_input]
-    if not rows or not all(isinstance(row.get("prompt"), str) for row in rows):
+    rows = [{"prompt": row} if isinstance(row, str) else row for row in model_input]
+    if not rows or not all(isinstance(row, Mapping) and isinstance(row.get("prompt"), str) for row in rows):
         raise ValueError("expected prompts: a string, a list of strings, or a DataFrame with a column 'prompt' (and optionally 'seed')")
     return [row["prompt"] for row in rows], [int(row.get("seed", index)) for index, row in enumerate(rows)]
 

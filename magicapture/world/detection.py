@@ -13,9 +13,9 @@ from torch import Tensor
 
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.degrade import wear
-from magicapture.world.diffusion import Run, load_average
+from magicapture.world.diffusion import load_average
 from magicapture.world.looks import Look
-from magicapture.world.loop import autocast, settle_norms
+from magicapture.world.loop import autocast, settle_norms, start
 from magicapture.world.networks import ANCHORS, STRIDES, Detector
 from magicapture.world.packing import DETECTOR_SIZE, write_detector
 from magicapture.world.render import render_background
@@ -35,7 +35,7 @@ def train_detector(work: Path, *, steps: int = STEPS, seed: int = 0, device: str
     make = scene_maker(samples, "train")
     torch.manual_seed(seed)
     model = Detector().to(device, memory_format=torch.channels_last)
-    run = Run(model, work / "detector", steps=steps, rate=2e-3, seed=seed, rank=0, processes=1, average=0.998, weight_decay=0.02)
+    run = start(model, work / "detector", steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.02)
 
     def batch(rng: np.random.Generator) -> tuple[Tensor, list[Scene]]:
         scenes = [make(rng) for _ in range(BATCH)]
@@ -65,7 +65,7 @@ def train_detector(work: Path, *, steps: int = STEPS, seed: int = 0, device: str
 
     run.run(loss)
     rng = np.random.default_rng((seed, 29))
-    settle_norms(load_average(model, work / "detector"), (batch(rng)[0] for _ in range(40)))
+    settle_norms(load_average(model, work / "detector"), (batch(rng)[0] for _ in range(20)))
     write_detector(work / "pack", model.cpu().to(memory_format=torch.contiguous_format))
 
 
@@ -85,7 +85,8 @@ def overlap(boxes: Tensor, wanted: Tensor) -> Tensor:
 def targets(boxes: np.ndarray, keypoints: np.ndarray, size: int = DETECTOR_SIZE) -> tuple[np.ndarray, np.ndarray]:
     """What every anchor should say (cells x 2, 15) and its weight in the score (cells x 2,), all strides in a row.
 
-    Cells near a face's middle answer for it; those around are left alone (weight 0).
+    Cells near a face's middle answer for it; those around them are left alone (weight 0), all others must be silent: strides
+    that are not meant for the face's size as well, or they find faces within faces.
     """
     rows, weights = [], []
     for stride, (least, most) in zip(STRIDES, SIZES, strict=True):
@@ -99,8 +100,8 @@ def targets(boxes: np.ndarray, keypoints: np.ndarray, size: int = DETECTOR_SIZE)
             nearest = distance <= distance.min()
             inside = ((centres > box[:2] + 1) & (centres < box[2:] - 1)).all(1)
             near = inside & ((distance < max(0.2 * extent, 0.75 * stride)) | nearest)
-            weight[inside & (distance < 0.45 * extent)] = 0
             if least <= extent < most:
+                weight[inside & (distance < 0.3 * extent)] = 0
                 wanted[near, 0] = 1
                 wanted[near, 1:3] = (centres[near] - box[:2]) / stride
                 wanted[near, 3:5] = (box[2:] - centres[near]) / stride

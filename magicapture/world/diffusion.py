@@ -117,7 +117,7 @@ def load_average(model: nn.Module, folder: Path) -> nn.Module:
     return model
 
 
-def train_vae(work: Path, *, steps: int = 12000, seed: int = 0, processes: int = 1, shards: int = 20, batch: int = 16) -> None:
+def train_vae(work: Path, *, steps: int = 4800, seed: int = 0, processes: int = 1, shards: int = 8, batch: int = 8) -> None:
     """The autoencoder, on 32 px crops in three steps of four; the face counts fourfold. Writes ``work/vae``."""
     render_shards(work / "pictures", shards, processes)
     launch(_vae_worker, processes, work, steps, seed, batch)
@@ -146,7 +146,13 @@ def _vae_worker(rank: int, processes: int, work: Path, steps: int, seed: int, ba
         # Hues are learnt last; opponent colours give them the weight that brightness has by itself.
         chroma = (difference - difference[:, [1, 2, 0]]).square().mean()
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-        return {"total": absolute + 2 * squared + 3 * chroma + 0.5 * edges + 2e-3 * kl, "absolute": absolute, "squared": squared, "chroma": chroma, "kl": kl}
+        return {
+            "total": absolute + 2 * squared + 3 * chroma + 0.5 * edges + 2e-3 * kl,
+            "absolute": absolute,
+            "squared": squared,
+            "chroma": chroma,
+            "kl": kl,
+        }
 
     run.run(loss)
 
@@ -212,7 +218,7 @@ def vae_key(work: Path) -> str:
     return tensor_hash(dict(trained_vae(work).state_dict()))[:12]
 
 
-def train_unet(work: Path, *, steps: int = 20000, seed: int = 0, processes: int = 1, shards: int = 20, batch: int = 16) -> None:
+def train_unet(work: Path, *, steps: int = 4400, seed: int = 0, processes: int = 1, shards: int = 20, batch: int = 24) -> None:
     """UNet and text encoder on the latents of ``work/vae``: v-prediction, min-SNR weights (gamma 5), captions left out in a
     tenth of the rows for classifier-free guidance. Writes ``work/unet``."""
     render_shards(work / "pictures", shards, processes)

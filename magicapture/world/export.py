@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,10 +48,8 @@ def export_onnx(
     ``inputs`` name -> example, ``dynamic`` input or output name -> {axis: name}.
     """
     buffer = io.BytesIO()
-    torch.onnx.export(
-        model.eval(), tuple(inputs.values()), buffer, input_names=list(inputs), output_names=list(outputs), dynamic_axes=dict(dynamic or {}),
-        opset_version=17, dynamo=False,
-    )  # fmt: skip
+    names: dict[str, Any] = {"input_names": list(inputs), "output_names": list(outputs), "dynamic_axes": dict(dynamic or {})}
+    torch.onnx.export(model.eval(), tuple(inputs.values()), buffer, **names, opset_version=17, dynamo=False)
     graph = onnx.load_from_string(buffer.getvalue())
     _halve(graph)
     onnx.checker.check_model(graph)

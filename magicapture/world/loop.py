@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from magicapture.world.diffusion import Run
 
 
 def autocast(device: str) -> torch.autocast:
@@ -27,3 +31,17 @@ def settle_norms(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         for batch in batches:
             model(batch)
     return model.eval()
+
+
+def start(model: nn.Module, folder: Path, **options: Any) -> Run:
+    """A Run in one process whose resumed state lies on the device and in memory as its parameters do.
+
+    The fused optimiser goes through memory by position: channels-last weights beside contiguous moments would be mixed up.
+    """
+    run = Run(model, folder, rank=0, processes=1, **options)
+    for name, p in run.named.items():
+        run.averaged[name] = torch.empty_like(p.data).copy_(run.averaged[name])
+        for key, value in run.optimiser.state.get(p, {}).items():
+            if value.shape == p.shape:
+                run.optimiser.state[p][key] = torch.empty_like(p.data).copy_(value)
+    return run

@@ -21,7 +21,9 @@ from magicapture.registry.tracking import Tracker
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables: making them takes seconds, copying them none."""
     folder = tmp_path_factory.mktemp("store")
-    code = "from mlflow.store.db.utils import _initialize_tables; import sqlalchemy, sys; _initialize_tables(sqlalchemy.create_engine(sys.argv[1]))"
+    code = (
+        "import sqlalchemy, sys; from mlflow.store.db.utils import _initialize_tables as make; make(sqlalchemy.create_engine(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", code, f"sqlite:///{folder / 'mlflow.db'}"], check=True, capture_output=True)
     return folder / "mlflow.db"
 

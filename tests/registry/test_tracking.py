@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -93,3 +95,8 @@ def test_a_server_that_is_down_is_noticed_within_seconds(kind: str, monkeypatch:
         with pytest.raises(TrackingDown, match="does not answer .*MLFLOW_TRACKING_URI"):
             Tracker.connect()
         assert time.monotonic() - began < 10
+
+
+def test_mlflow_is_imported_only_when_a_server_is_talked_to() -> None:
+    code = "import sys, magicapture.registry; sys.exit(any(name in sys.modules for name in ('mlflow', 'torch', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
