@@ -29,6 +29,5 @@ target "stage-gpu" {
     COMMIT      = COMMIT
     LOCK        = "images/requirements-gpu.lock"
     RUNTIME     = "onnxruntime-gpu"
-    TORCH_INDEX = ""
   }
 }

@@ -179,4 +179,5 @@ def test_train_generate_evaluate(tmp_path: Path) -> None:
     result = _run("evaluate", tmp_path / "more" / "portraits", out / "prepared", "--out", tmp_path / "scores")
     assert result.returncode == 0, result.stderr
     selection = read_manifest(tmp_path / "scores", "evaluation", verify=True)["content"]["selection"]
-    assert f"selection {selection:.4f}" in result.stdout
+    said = "no portrait has a face" if selection is None else f"selection {selection:.4f}"  # two steps may not make a face
+    assert said in result.stdout

@@ -25,3 +25,6 @@ PARSING_CLASSES = (
 
 #: What counts as the face: skin, brows, eyes, ears, nose, mouth and lips, but no glasses, hair, neck or cloth.
 FACE_CLASSES = (1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13)
+
+#: What counts as the head: the face with glasses, earrings and hair.
+HEAD_CLASSES = (*FACE_CLASSES, 6, 9, 17)

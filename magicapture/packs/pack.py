@@ -65,7 +65,7 @@ class Pack(BaseModel):
         """Where the role's file or folder lies; raises PackError when it is not there."""
         path = self.folder / self.role(name).path
         if not path.exists():
-            raise PackError(f"pack {self.name!r}: {name} is missing ({path}); run `magicapture packs fetch {self.name}`")
+            raise PackError(f"pack {self.name!r}: {name} is missing ({path}); put it there, or restore the repository's copy (`git checkout -- {self.folder}`)")
         return path
 
     def verify(self, *names: str) -> dict[str, str]:
@@ -78,7 +78,7 @@ class Pack(BaseModel):
         if bad:
             listed = "; ".join(f"{name}: {state}" for name, state in bad.items())
             raise PackError(
-                f"pack {self.name!r} cannot be used: {listed}; restore it (`git checkout` or `magicapture packs fetch {self.name}`)"
+                f"pack {self.name!r} cannot be used: {listed}; restore it (`git checkout -- {self.folder}`)"
             )
 
     def digest(self) -> str:

@@ -19,6 +19,7 @@ from magicapture.artifacts import lineage_key
 from magicapture.config import Config
 from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.classes import HEAD_CLASSES
 from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask
 from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
@@ -141,6 +142,8 @@ class Preparer:
         sharp = quality.sharpness(image, box)
         if name == "source":
             quality.check_photo(image, mask, sharp, self.knobs)
+        if self.knobs.region == "head":
+            mask |= np.isin(parsing, HEAD_CLASSES)
         return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
 
     def _drop(self, name: SetName, candidates: list[Candidate], reasons: Mapping[int, str]) -> list[Candidate]:

@@ -15,6 +15,7 @@ from magicapture import references
 from magicapture.config import Config, load_config
 from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.classes import HEAD_CLASSES
 from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import face_mask
 from magicapture.faces.prepared import PreparedSet
@@ -229,3 +230,14 @@ def test_mini_prepares_the_sample_subject(mini_pack: Pack, tmp_path: Path) -> No
         assert np.abs(again.keypoints - item.keypoints).mean() < 2
     rows = prepared.embeddings("recogniser")
     assert (rows @ rows.T).mean() > 0.2
+
+
+def test_hair_belongs_to_the_person_where_asked(mini_pack: Pack, tmp_path: Path) -> None:
+    write_samples(tmp_path)
+    for region in ("face", "head"):
+        config = load_config("mini", [f"preprocess.region={region}"])
+        references.run(tmp_path / "person", tmp_path / "look", tmp_path / region, config)
+    face, head = (PreparedSet.load(tmp_path / region) for region in ("face", "head"))
+    for narrow, wide in zip(face.source, head.source, strict=True):
+        hair = np.isin(narrow.parsing(), HEAD_CLASSES)
+        assert np.array_equal(wide.mask(), narrow.mask() | hair) and wide.mask().mean() > narrow.mask().mean() + 0.05
