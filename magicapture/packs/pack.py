@@ -65,7 +65,7 @@ class Pack(BaseModel):
         """Where the role's file or folder lies; raises PackError when it is not there."""
         path = self.folder / self.role(name).path
         if not path.exists():
-            raise PackError(f"pack {self.name!r}: {name} is missing ({path}); put it there, or restore the repository's copy (`git checkout -- {self.folder}`)")
+            raise PackError(f"pack {self.name!r}: {name} is missing ({path}); restore it (`git checkout -- {self.folder}`)")
         return path
 
     def verify(self, *names: str) -> dict[str, str]:

@@ -51,7 +51,7 @@ def train_clip(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 41))
         rows = rng.choice(len(pictures), BATCH, replace=False)
-        images, levels = _worn(pictures.images[rows], rng, 0.35)
+        images, levels = _worn(pictures.images[rows], rng, 0.5)
         pixels = network_input(images)
         hidden = torch.from_numpy(pictures.faces[rows] & (rng.random(BATCH) < 0.2)[:, None, None])
         pixels = torch.where(hidden[:, None], 0.0, pixels)  # as the style score hides faces
@@ -68,7 +68,7 @@ def train_clip(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "
         guess = model.quality(image * CLIP_WIDTH**0.5)[:, 0]
         quality = F.mse_loss(guess, torch.from_numpy(levels).float().to(device))
         right = (logits.argmax(1) == torch.arange(BATCH, device=device)).float().mean()
-        return {"total": contrast + 0.3 * quality, "contrast": contrast, "quality": quality, "right": right}
+        return {"total": contrast + quality, "contrast": contrast, "quality": quality, "right": right}
 
     run.run(loss)
     write_clip(work / "pack", load_average(model, work / "clip").clip.cpu())

@@ -35,6 +35,7 @@ from magicapture.world.render import render_background
 from magicapture.world.splits import seeds
 
 RECOGNISERS = ("recogniser", "judge", "referee")
+SCENES = 400
 
 
 def measure(pack: Pack, work: Path, roles: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -67,14 +68,14 @@ def recogniser_scores(pack: Pack, work: Path) -> dict[str, Any]:
     return scores
 
 
-def detector_scores(pack: Pack, work: Path, scenes: int = 400) -> dict[str, Any]:
+def detector_scores(pack: Pack, work: Path) -> dict[str, Any]:
     """Average precision at IoU 0.5 and key point error on scenes; found at several sizes; false faces on empty backdrops."""
     samples = load_samples(work, "check")
     finder = FaceDetector(pack, threshold=0.05)
     make, rng = scene_maker(samples, "validation"), np.random.default_rng(71)
     hits: list[tuple[float, bool]] = []
     errors, total = [], 0
-    for _ in range(scenes):
+    for _ in range(SCENES):
         image, boxes, points = make(rng)
         total += len(boxes)
         free = np.ones(len(boxes), bool)
@@ -86,13 +87,17 @@ def detector_scores(pack: Pack, work: Path, scenes: int = 400) -> dict[str, Any]
             if right:
                 free[best] = False
                 errors.append(_point_error(face, points[best]))
-    result: dict[str, Any] = {"ap50": _average_precision(hits, total), "keypoint_error": float(np.mean(errors)), "faces": total}
+    result: dict[str, Any] = {
+        "ap50": _average_precision(hits, total),
+        "keypoint_error": float(np.mean(errors)) if errors else None,
+        "faces": total,
+    }
     strict = FaceDetector(pack)
     for size in (64, 128, 256):
         images = [cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in samples.images[:200]]
         result[f"exactly_one_at_{size}px"] = float(np.mean([len(strict.detect(image)) == 1 for image in images]))
     first = seeds("looks", "validation")[0] + 500_000
-    empty = [render_background(Look.sample(first + i), 128) for i in range(200)]
+    empty = [render_background(Look.sample(first + i), 128) for i in range(SCENES // 2)]
     result["false_faces_per_backdrop"] = float(np.mean([len(strict.detect(image)) for image in empty]))
     return result
 
@@ -225,7 +230,7 @@ def main() -> None:
     """Parse the command line and print the scores."""
     parser = argparse.ArgumentParser(prog="python -m magicapture.world.evaluate", description=__doc__)
     parser.add_argument("--pack", default="mini", help="name of an embedded pack or a folder with pack.yaml")
-    parser.add_argument("--work", required=True, type=Path, help="folder for held-out pictures")
+    parser.add_argument("--work", default=Path("runs/world"), type=Path, help="folder for held-out pictures (default: runs/world)")
     parser.add_argument("--role", action="append", default=[], help="only this one (may be given several times; default: all)")
     options = parser.parse_args()
     torch.set_num_threads(1)

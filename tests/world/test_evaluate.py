@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from magicapture.faces.analysis import Face
+from magicapture.packs import Pack, load_pack
+from magicapture.world import card, datasets, detection, diffusion, diffusion_data, evaluate, recognition
+from magicapture.world.architecture import build_vae
+from magicapture.world.datasets import Plan
 from magicapture.world.evaluate import _average_precision, _iou, _point_error, _psnr
 
 
@@ -25,3 +33,29 @@ def test_overlap_and_point_error() -> None:
 def test_psnr() -> None:
     picture = np.full((1, 4, 4, 3), 100, np.uint8)
     assert _psnr(picture + np.uint8(10), picture) == pytest.approx(28.13, abs=0.01)
+
+
+def test_every_role_of_a_pack_is_measured_and_embedded(pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way from trained roles to the embedded pack, on sets of a few pictures and weights that know nothing."""
+    plans = {"verification": Plan("validation", "validation", 64, 3, 2, 2), "check": Plan("validation", "validation", 256, 3, 0, 1)}
+    monkeypatch.setattr(datasets, "PLANS", {**datasets.PLANS, **plans})
+    monkeypatch.setattr(recognition, "PLANS", datasets.PLANS)
+    monkeypatch.setattr(evaluate, "SCENES", 4)
+    monkeypatch.setattr(detection, "_BACKDROPS", 2)
+    monkeypatch.setattr(diffusion_data, "SHARD", 100)
+    work, target = tmp_path / "work", tmp_path / "packs" / "mini"
+    target.parent.mkdir()
+    shutil.copytree(pack.folder, work / "pack")
+    for name, model in (("vae", build_vae()), ("unet", diffusion.build_text_to_image(tmp_path / "tokens"))):
+        run = diffusion.Run(model, work / name, steps=1, rate=0.0, seed=0, rank=0, processes=1)
+        run.run(lambda step, generator, model=model: {"total": sum(p.sum() for p in model.parameters())})
+    diffusion_data.render_shards(work / "pictures", 1)
+    scores = card.embed(work, target)
+    assert set(scores) == {"detector", "recogniser", "parser", "clip", "aesthetic", "upscaler", "restorer", "size_mb"}
+    made = load_pack(target)
+    made.require()
+    settings = made.role("referee").settings
+    assert settings["stranger"] == round(scores["recogniser"]["referee"]["matched"], 4) and "genuine" in settings
+    assert json.loads((target / "scores.json").read_text()) == scores
+    assert "caption_top1_of_100" in (target / "README.md").read_text()
+    assert list(target.parent.iterdir()) == [target]
