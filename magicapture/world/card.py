@@ -60,14 +60,14 @@ def _card(work: Path, scores: dict[str, Any]) -> str:
         "",
         "## Training",
         "",
-        "| role | file | steps | seed | machine | device |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| role | file | steps | seed | machine | device | note |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for role, (path, _) in ROLES.items():
         for name in ("vae", "unet") if role == "diffusion" else (role,):
             for segment in segments(work, name):
                 steps = f"{segment['from']} to {segment['to']}"
-                cells = (name, f"`{path}`", steps, segment["seed"], segment["machine"], segment["device"])
+                cells = (name, f"`{path}`", steps, segment["seed"], segment["machine"], segment["device"], segment.get("note", ""))
                 lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     lines += ["", "## Scores on held-out seeds", "", "```json", json.dumps(scores, indent=2), "```", ""]
     return "\n".join(lines)

@@ -101,10 +101,10 @@ class Run:
         for name, p in self.named.items():
             p.data.copy_(state[f"model.{name}"])
             self.averaged[name] = state[f"average.{name}"]
-            prefix, suffix = "optimiser.", f".{name}"
-            self.optimiser.state[p] = {
-                key: state[f"{prefix}{key}{suffix}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{prefix}{key}{suffix}" in state
-            }
+            moments = {key: state[f"optimiser.{key}.{name}"] for key in ("exp_avg", "exp_avg_sq")}
+            # In the weight's own memory order: the fused optimiser walks through memory, and channels-last weights are stored otherwise.
+            self.optimiser.state[p] = {key: torch.empty_like(p).copy_(value) for key, value in moments.items()}
+            self.optimiser.state[p]["step"] = state[f"optimiser.step.{name}"]
         self.step = int(next(iter(state[f"optimiser.step.{name}"] for name in self.named)).item())
 
 

@@ -17,15 +17,16 @@ from magicapture.world.parallel import average_gradients, launch
 
 def _line(folder: Path, rank: int = 0, processes: int = 1, steps: int = 20) -> diffusion.Run:
     torch.manual_seed(0)
-    return diffusion.Run(torch.nn.Linear(4, 1), folder, steps=steps, rate=0.05, seed=3, rank=rank, processes=processes, warm_up=2)
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Flatten(), torch.nn.Linear(12, 1)).to(memory_format=torch.channels_last)
+    return diffusion.Run(model, folder, steps=steps, rate=0.02, seed=3, rank=rank, processes=processes, warm_up=2)
 
 
 def _fit(run: diffusion.Run, until: int | None = None) -> None:
     def loss(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         if until is not None and step == until:
             raise KeyboardInterrupt
-        x = torch.randn(8, 4, generator=generator)
-        return {"total": (run.model(x)[:, 0] - x.sum(1)).square().mean()}
+        x = torch.randn(8, 2, 4, 4, generator=generator)
+        return {"total": (run.model(x)[:, 0] - x.mean((1, 2, 3))).square().mean()}
 
     run.run(loss, save_every=0.0, log_every=5)
 
