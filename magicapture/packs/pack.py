@@ -77,9 +77,7 @@ class Pack(BaseModel):
         bad = {name: state for name, state in self.verify(*names).items() if state != "ok"}
         if bad:
             listed = "; ".join(f"{name}: {state}" for name, state in bad.items())
-            raise PackError(
-                f"pack {self.name!r} cannot be used: {listed}; restore it (`git checkout -- {self.folder}`)"
-            )
+            raise PackError(f"pack {self.name!r} cannot be used: {listed}; restore it (`git checkout -- {self.folder}`)")
 
     def digest(self) -> str:
         """16 hex digits over every recorded sha256: the pack's part of a lineage key."""

@@ -144,6 +144,10 @@ class Preparer:
             quality.check_photo(image, mask, sharp, self.knobs)
         if self.knobs.region == "head":
             mask |= np.isin(parsing, HEAD_CLASSES)
+        margin = round(self.knobs.reference_margin * resolution)
+        if name == "reference" and margin:
+            kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+            mask = cv2.dilate(mask.astype(np.uint8), kernel) > 0
         return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
 
     def _drop(self, name: SetName, candidates: list[Candidate], reasons: Mapping[int, str]) -> list[Candidate]:

@@ -61,14 +61,15 @@ def train_restorer(work: Path, *, steps: int = RESTORER_STEPS, seed: int = 0, de
     upscaler = load_average(Upscaler(), work / "upscaler").eval()
     torch.manual_seed(seed)
     model = Restorer().to(device)
-    run = start(model, work / "restorer", steps=steps, rate=1e-3, seed=seed, average=0.998)
+    run = start(model, work / "restorer", steps=steps, rate=2e-3, seed=seed, average=0.995)
     cache = work / "restorer" / "crops"
     given, truth = _face_pairs(samples, small, upscaler, seed, cache)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 59))
         rows = rng.integers(len(given), size=RESTORER_BATCH)
-        images = [_worn(given[row], rng) if rng.random() < 0.4 else given[row] for row in rows]
+        # What the upscaler left is hardly better than it can be; faces spoilt by other means give the net something to mend.
+        images = [_spoilt(truth[row], rng) if rng.random() < 0.6 else given[row] for row in rows]
         with autocast(device):
             made = model(_unit(images).to(device) * 2 - 1, torch.zeros((), device=device)).float()
         return _difference((made + 1) / 2, _unit([truth[row] for row in rows]).to(device))
@@ -123,6 +124,13 @@ def _worn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if noisy:
         image = degrade.noise(image, 6 * rng.random(), rng)
     return degrade.jpeg(image, int(rng.integers(50, 96))) if packed else image
+
+
+def _spoilt(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A true face made coarse, blurred, noisy and compressed, each up to where a person is just known."""
+    face = degrade.blur(degrade.coarsen(face, 1 + 2 * rng.random()), 0.3 + 2.0 * rng.random())
+    face = degrade.noise(face, 12 * rng.random(), rng, grain=int(rng.integers(1, 3)))
+    return degrade.jpeg(face, int(rng.integers(40, 96)))
 
 
 def _corner(box: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
