@@ -108,6 +108,28 @@ class Run:
         self.step = int(next(iter(state[f"optimiser.step.{name}"] for name in self.named)).item())
 
 
+def continue_from(diffusion: Path, work: Path) -> None:
+    """Give ``work`` the weights of a Stable Diffusion folder as checkpoints at step 0, where it has none of its own.
+
+    A machine without the checkpoints of an earlier one goes on from the committed pack this way: its autoencoder as it is, its UNet
+    and text encoder as a start. Raises FileNotFoundError when the folder lacks a part.
+    """
+    parts = {"vae": {"vae": ""}, "unet": {"unet": "unet.", "text_encoder": "text_encoder."}}
+    for role, sources in parts.items():
+        target = work / role / "checkpoint.safetensors"
+        if target.is_file():
+            continue
+        state = {}
+        for part, prefix in sources.items():
+            (file,) = sorted((diffusion / part).glob("*.safetensors")) or [diffusion / part / "model.safetensors"]
+            for name, value in load_file(file).items():
+                key, weight = prefix + name, value.float()
+                state |= {f"model.{key}": weight, f"average.{key}": weight.clone(), f"optimiser.step.{key}": torch.zeros(())}
+                state |= {f"optimiser.{moment}.{key}": torch.zeros_like(weight) for moment in ("exp_avg", "exp_avg_sq")}
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, target, metadata={"step": "0"})
+
+
 def load_average(model: nn.Module, folder: Path) -> nn.Module:
     """Put the averaged weights of a run's checkpoint into ``model``. Raises FileNotFoundError."""
     state = load_file(folder / "checkpoint.safetensors")

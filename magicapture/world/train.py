@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (small models; the diffusion model trains on CPU processes)")
     parser.add_argument("--processes", type=int, default=1, help="for rendering, and for the diffusion model's data-parallel training")
     parser.add_argument("--threads", type=int, default=1, help="of torch, per process")
+    parser.add_argument("--from-pack", help="start VAE and UNet from this pack's weights where --work has no checkpoint of them")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import cv2
@@ -70,6 +71,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
+    if options.from_pack:
+        from magicapture.packs import load_pack
+        from magicapture.world.diffusion import continue_from
+
+        continue_from(load_pack(options.from_pack).path("diffusion"), options.work)
     for role in ORDER if options.role == "all" else (options.role,):
         logging.info("%s", role)
         chosen: dict[str, Any] = {"seed": options.seed, "processes": options.processes}

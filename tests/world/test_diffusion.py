@@ -71,6 +71,22 @@ def test_the_folder_loads_in_the_stock_pipeline(tmp_path: Path) -> None:
     assert np.isfinite(picture).all()
 
 
+def test_a_new_machine_goes_on_from_the_pack(tmp_path: Path) -> None:
+    random_diffusion(tmp_path / "diffusion", seed=4)
+    diffusion.continue_from(tmp_path / "diffusion", tmp_path / "work")
+    model = diffusion.load_average(diffusion.build_text_to_image(tmp_path / "tokenizer"), tmp_path / "work" / "unet")
+    stored = load_file(tmp_path / "diffusion" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(value, stored[name].float()) for name, value in model.unet.state_dict().items())
+    stored = load_file(tmp_path / "diffusion" / "text_encoder" / "model.safetensors")
+    assert all(torch.equal(value, stored[name].float()) for name, value in model.text_encoder.state_dict().items() if name in stored)
+    assert len(stored) >= len(list(model.text_encoder.parameters()))
+    run = diffusion.Run(model, tmp_path / "work" / "unet", steps=1, rate=1e-3, seed=0, rank=0, processes=1)
+    assert run.step == 0
+    changed = (tmp_path / "work" / "vae" / "checkpoint.safetensors").stat().st_mtime_ns
+    diffusion.continue_from(tmp_path / "diffusion", tmp_path / "work")
+    assert (tmp_path / "work" / "vae" / "checkpoint.safetensors").stat().st_mtime_ns == changed
+
+
 def test_shards_are_rendered_once_and_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from magicapture.world import diffusion_data
 
