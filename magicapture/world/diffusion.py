@@ -119,7 +119,7 @@ def continue_from(diffusion: Path, work: Path) -> None:
         target = work / role / "checkpoint.safetensors"
         if target.is_file():
             continue
-        state = {}
+        state: dict[str, Tensor] = {}
         for part, prefix in sources.items():
             (file,) = sorted((diffusion / part).glob("*.safetensors")) or [diffusion / part / "model.safetensors"]
             for name, value in load_file(file).items():

@@ -58,7 +58,8 @@ def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str
         texts = [full_caption(person, look, nuisance)] + [random_caption(person, look, nuisance, rng) for _ in range(CAPTIONS - 1)]
         images[row], faces[row] = picture.image, np.isin(picture.parsing, FACE_CLASSES)
         captions[row] = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="np").input_ids
-    for name, part in zip(PARTS, (images, faces, captions), strict=True):
+    parts: tuple[np.ndarray, ...] = (images, faces, captions)
+    for name, part in zip(PARTS, parts, strict=True):
         np.save(aside / f"{name}.npy", part)
     shutil.rmtree(aside / "tokenizer", ignore_errors=True)
     os.rename(aside, target)
