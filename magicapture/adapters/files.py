@@ -86,7 +86,8 @@ def save(folder: str | Path, backbone: Backbone) -> None:
         metadata.update({f"{prefix}.{name}": config[name] for name in _CONFIG})
     everything = tensors(backbone)
     weights = {name: everything[name].contiguous() for name, _ in _weights(backbone)}
-    header = {"format": "pt", _METADATA: json.dumps(metadata, indent=2, sort_keys=True)}
+    # One entry only: safetensors writes several in any order, and equal adapters shall be equal files.
+    header = {_METADATA: json.dumps(metadata, indent=2, sort_keys=True)}
     write_bytes(folder / LORA_FILE, serialise(weights, header))
     save_tokens(folder / TOKENS_FILE, {name: everything[name] for name in backbone.tokens.vectors})
 
