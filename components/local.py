@@ -49,11 +49,14 @@ def run_here(
     # The stages run as processes of their own: they need the checkout on their path and one agreed tracking store.
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    parallel = parallel_seeds(config)
+    # Seeds side by side share the cores: more threads than cores would spin against each other (minutes instead of seconds).
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // parallel)))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(stages), enable_caching=True, cache_root=str(out.parent / "cache"))
     spoken = builtins.print
     with warnings.catch_warnings(), Quiet(sys.stdout):
         warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name": subprocesses use no image
-        build(None, parallel_seeds(config))(
+        build(None, parallel)(
             photos=str(Path(photos).resolve()),
             looks=str(Path(looks).resolve()),
             config=config.to_yaml(),
