@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from magicapture.world import degrade
-from magicapture.world.diffusion import load_average
+from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.diffusion_data import Pictures, render_shards
-from magicapture.world.loop import autocast, start
 from magicapture.world.networks import CLIP_MEAN, CLIP_STD, CLIP_WIDTH, build_aesthetic, build_clip
 from magicapture.world.packing import write_aesthetic, write_clip
 
@@ -46,7 +45,7 @@ def train_clip(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "
     pictures = Pictures.load(work / "pictures")
     torch.manual_seed(seed)
     model = _Trained(work / "clip" / "tokenizer").to(device)
-    run = start(model, work / "clip", steps=steps, rate=1e-3, seed=seed, average=0.998, weight_decay=0.05)
+    run = Run(model, work / "clip", steps=steps, rate=1e-3, seed=seed, average=0.998, weight_decay=0.05)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 41))
@@ -87,7 +86,7 @@ def train_aesthetic(work: Path, *, steps: int = AESTHETIC_STEPS, seed: int = 0, 
     features, wanted = torch.cat(embeddings), 10 - 9 * torch.from_numpy(np.concatenate(levels)).float() / WORST
     torch.manual_seed(seed)
     model = build_aesthetic()
-    run = start(model, work / "aesthetic", steps=steps, rate=3e-3, seed=seed, average=0.998)
+    run = Run(model, work / "aesthetic", steps=steps, rate=3e-3, seed=seed, average=0.998)
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(len(features), (256,), generator=generator)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.degrade import wear
-from magicapture.world.diffusion import load_average
+from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.looks import Look
-from magicapture.world.loop import autocast, settle_norms, start
+from magicapture.world.loop import settle_norms
 from magicapture.world.networks import ANCHORS, STRIDES, Detector
 from magicapture.world.packing import DETECTOR_SIZE, write_detector
 from magicapture.world.render import render_background
@@ -35,7 +35,7 @@ def train_detector(work: Path, *, steps: int = STEPS, seed: int = 0, device: str
     make = scene_maker(samples, "train")
     torch.manual_seed(seed)
     model = Detector().to(device, memory_format=torch.channels_last)
-    run = start(model, work / "detector", steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.02)
+    run = Run(model, work / "detector", steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.02)
 
     def batch(rng: np.random.Generator) -> tuple[Tensor, list[Scene]]:
         scenes = [make(rng) for _ in range(BATCH)]

@@ -13,8 +13,8 @@ from torch import Tensor
 from magicapture.faces.classes import FACE_CLASSES, PARSING_CLASSES
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.degrade import wear
-from magicapture.world.diffusion import load_average
-from magicapture.world.loop import autocast, settle_norms, start
+from magicapture.world.diffusion import Run, autocast, load_average
+from magicapture.world.loop import settle_norms
 from magicapture.world.networks import FaceParser
 from magicapture.world.packing import PARSER_MEAN, PARSER_SIZE, PARSER_STD, write_parser
 
@@ -27,7 +27,7 @@ def train_parser(work: Path, *, steps: int = STEPS, seed: int = 0, device: str =
     samples = load_samples(work, "general", processes=processes)
     torch.manual_seed(seed)
     model = FaceParser().to(device, memory_format=torch.channels_last)
-    run = start(model, work / "parser", steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.02)
+    run = Run(model, work / "parser", steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.02)
     counts = np.bincount(samples.parsing[:500].ravel(), minlength=len(PARSING_CLASSES)) + 1.0
     # Small classes (brows, eyes) count more than their area, yet not so much that their rims grow.
     weight = torch.from_numpy((counts / counts.sum()) ** -0.25).float()

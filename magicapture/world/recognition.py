@@ -21,8 +21,8 @@ from magicapture.backbones.recogniser import DIMENSIONS, INPUT, FaceNet
 from magicapture.faces.align import matrix
 from magicapture.world.datasets import PLANS, Plan, Samples, load_samples
 from magicapture.world.degrade import wear
-from magicapture.world.diffusion import load_average
-from magicapture.world.loop import autocast, settle_norms, start
+from magicapture.world.diffusion import Run, autocast, load_average
+from magicapture.world.loop import settle_norms
 from magicapture.world.packing import ARCHITECTURES, write_recogniser
 
 GROUPS = 13  # in a batch, each with all its people, two pictures of each
@@ -52,7 +52,7 @@ def _train(role: str, work: Path, *, steps: int = STEPS, seed: int = 0, device: 
     plan = samples.plan
     people, members = plan.groups * (1 + plan.strangers), 1 + plan.strangers
     model = _Classifier(ARCHITECTURES[role], people).to(device, memory_format=torch.channels_last)
-    run = start(model, work / role, steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.05)
+    run = Run(model, work / role, steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.05)
     identities = torch.from_numpy(samples.people)
     itself = torch.eye(2 * min(GROUPS, plan.groups) * members, dtype=torch.bool, device=device)
 

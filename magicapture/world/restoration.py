@@ -17,8 +17,8 @@ from torch import Tensor
 from magicapture.faces.align import matrix, warp
 from magicapture.world import degrade
 from magicapture.world.datasets import Samples, load_samples
-from magicapture.world.diffusion import load_average, trained_vae
-from magicapture.world.loop import autocast, settle_norms, start
+from magicapture.world.diffusion import Run, autocast, load_average, trained_vae
+from magicapture.world.loop import settle_norms
 from magicapture.world.networks import Restorer, Upscaler
 from magicapture.world.packing import RESTORER_SIZE, write_restorer, write_upscaler
 
@@ -35,7 +35,7 @@ def train_upscaler(work: Path, *, steps: int = UPSCALER_STEPS, seed: int = 0, de
     small = small_versions(work, samples)
     torch.manual_seed(seed)
     model = Upscaler().to(device, memory_format=torch.channels_last)
-    run = start(model, work / "upscaler", steps=steps, rate=8e-4, seed=seed, average=0.998)
+    run = Run(model, work / "upscaler", steps=steps, rate=8e-4, seed=seed, average=0.998)
     scale = Upscaler.SCALE
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ def train_restorer(work: Path, *, steps: int = RESTORER_STEPS, seed: int = 0, de
     upscaler = load_average(Upscaler(), work / "upscaler").eval()
     torch.manual_seed(seed)
     model = Restorer().to(device)
-    run = start(model, work / "restorer", steps=steps, rate=2e-3, seed=seed, average=0.995)
+    run = Run(model, work / "restorer", steps=steps, rate=2e-3, seed=seed, average=0.995)
     cache = work / "restorer" / "crops"
     given, truth = _face_pairs(samples, small, upscaler, seed, cache)
 
