@@ -80,9 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lineups = build(groups, results)
     for i, lineup in enumerate(lineups):
         write_bytes(out / f"lineup-{i}.png", png(sheet_png(lineup)))
-    write_text(out / "lineup.html", sheet_html(lineups, results["summary"], vars(options)))
+    write_text(out / "lineup.html", sheet_html(lineups, results["summary"], vars(options), results["postprocessing"]))
     for kind, line in results["summary"].items():
         print(f"{kind:10} " + "  ".join(f"{name} {_shown(value)}" for name, value in line.items()))
+    if results["postprocessing"]:
+        print("CSIM by post-processing  " + _shown(results["postprocessing"]["difference"]))
     print(out / "lineup.html")
     return 0
 
@@ -132,6 +134,7 @@ def judge(groups: Sequence[Sequence[Pair]], config: Config) -> dict[str, Any]:
     pack = load_pack(config.pack)
     detector, referee = FaceDetector(pack, "cpu"), Embedder(pack, "referee", "cpu")
     subjects: list[dict[str, Any]] = []
+    processed: list[tuple[int, np.ndarray, np.ndarray]] = []
     for number, group in enumerate(groups):
         sources = [_sources(pair, referee) for pair in group]
         for own, pair in enumerate(group):
@@ -150,11 +153,16 @@ def judge(groups: Sequence[Sequence[Pair]], config: Config) -> dict[str, Any]:
                 if rows:
                     images = [np.array(Image.open(pair.folder / "evaluation" / row["file"]).convert("RGB")) for row in rows]
                     embeddings, found = referee.embed_faces(images, detector)
+                    if kind == "portrait":
+                        early = [np.array(Image.open(pair.folder / "evaluation" / row["before"]).convert("RGB")) for row in rows]
+                        pairs = (referee.embed_faces(early, detector), (embeddings, found))
+                        before, after = (np.where(seen, csim(made, sources[own]), np.nan) for made, seen in pairs)
+                        processed.append((pair.seed, before, after))
                     entry["kinds"][kind] = score(embeddings, found, sources, own, levels) | {
                         name: [row[name] for row in rows] for name in ("style", "aesthetic")
                     }
             subjects.append(entry)
-    return {"subjects": subjects, "summary": summarise(subjects)}
+    return {"subjects": subjects, "summary": summarise(subjects), "postprocessing": kept_likeness(processed)}
 
 
 def score(embeddings: np.ndarray, found: np.ndarray, sources: Sequence[np.ndarray], own: int, levels: dict[str, float]) -> dict[str, Any]:
@@ -195,6 +203,28 @@ def summarise(subjects: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for name, values in measures.items()
         }
     return summary
+
+
+def kept_likeness(processed: Sequence[tuple[int, np.ndarray, np.ndarray]]) -> dict[str, Any] | None:
+    """What post-processing does to the portraits' CSIM: (person, before (n,), after (n,)), NaN where no face was found.
+
+    Only portraits with a face both times count. people: {person, before, after, n} each; before, after, difference (after - before):
+    {mean, low, high, n}, clustered by person; lost: how many faces were found only before. None when no portrait counts.
+    """
+    people, clusters, values = [], [], []
+    for person in dict.fromkeys(person for person, _, _ in processed):
+        own = np.concatenate([np.stack(pair, 1) for who, *pair in processed if who == person])
+        both = own[np.isfinite(own).all(1)]
+        means = both.mean(0).tolist() if len(both) else [None, None]
+        people.append({"person": person, "before": means[0], "after": means[1], "n": len(both)})
+        clusters += [person] * len(both)
+        values.append(both)
+    table = np.concatenate([*values, np.empty((0, 2))])
+    if not len(table):
+        return None
+    columns = {"before": table[:, 0], "after": table[:, 1], "difference": table[:, 1] - table[:, 0]}
+    lost = sum(int((np.isfinite(before) & np.isnan(after)).sum()) for _, before, after in processed)
+    return {"people": people, "lost": lost} | {name: interval(column, clusters)._asdict() for name, column in columns.items()}
 
 
 def build(groups: Sequence[Sequence[Pair]], results: dict[str, Any]) -> list[Lineup]:

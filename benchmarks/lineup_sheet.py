@@ -59,12 +59,16 @@ def sheet_png(lineup: Lineup) -> np.ndarray:
     return np.array(sheet)
 
 
-def sheet_html(lineups: Sequence[Lineup], summary: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """All line-ups on one page, each with its answer and the referee's pick behind a fold, and the measured summary."""
+def sheet_html(
+    lineups: Sequence[Lineup], summary: Mapping[str, Any], options: Mapping[str, Any], postprocessing: Mapping[str, Any] | None = None
+) -> str:
+    """All line-ups on one page, each with its answer and the referee's pick behind a fold, and the measured summaries."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals["uri"] = data_uri
     page = environment.from_string(Path(__file__).with_name("lineup.html.j2").read_text())
-    return page.render(lineups=lineups, summary=summary, options={key: str(value) for key, value in options.items()})
+    return page.render(
+        lineups=lineups, summary=summary, options={key: str(value) for key, value in options.items()}, postprocessing=postprocessing
+    )
 
 
 def _fitted(image: np.ndarray, side: int) -> Image.Image:

@@ -3,5 +3,6 @@
 from magicapture.registry.promotion import promote, track
 from magicapture.registry.runs import Plan, close, resolve
 from magicapture.registry.tracking import TrackingDown
+from magicapture.registry.trainings import ship_training
 
-__all__ = ["Plan", "TrackingDown", "close", "promote", "resolve", "track"]
+__all__ = ["Plan", "TrackingDown", "close", "promote", "resolve", "ship_training", "track"]

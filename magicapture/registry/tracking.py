@@ -59,8 +59,8 @@ class Tracker:
         self.experiment = experiment
 
     @classmethod
-    def connect(cls) -> Tracker:
-        """Connect to :func:`tracking_uri` and find or make the experiment. Raises TrackingDown within seconds."""
+    def connect(cls, experiment: str = EXPERIMENT) -> Tracker:
+        """Connect to :func:`tracking_uri` and find or make the ``experiment``. Raises TrackingDown within seconds."""
         uri = tracking_uri()
         _probe(uri)
         for name, value in QUICK.items():
@@ -72,10 +72,10 @@ class Tracker:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            found = client.get_experiment_by_name(EXPERIMENT)
-            experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri))
-            mlflow.set_experiment(experiment_id=experiment)
-        return cls(client, uri, experiment)
+            found = client.get_experiment_by_name(experiment)
+            number = found.experiment_id if found else client.create_experiment(experiment, artifact_location=_artifacts(uri))
+            mlflow.set_experiment(experiment_id=number)
+        return cls(client, uri, number)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

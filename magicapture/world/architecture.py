@@ -18,7 +18,7 @@ def build_vae(scaling_factor: float = 1.0) -> AutoencoderKL:
     """64 px -> 16x16x8. Two norm groups, since with few channels a group GroupNorm removes global colour; no attention
     in the middle, so that a region decodes as it does within the whole picture."""
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=LATENT_CHANNELS, block_out_channels=(24, 48, 64), layers_per_block=1,
+        in_channels=3, out_channels=3, latent_channels=LATENT_CHANNELS, block_out_channels=(24, 48, 64), layers_per_block=2,
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, norm_num_groups=2,
         sample_size=RESOLUTION, mid_block_add_attention=False, scaling_factor=scaling_factor,
     )  # fmt: skip

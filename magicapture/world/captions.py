@@ -2,48 +2,80 @@
 
 import numpy as np
 
-from magicapture.world.looks import CLOTH_COLOURS, CLOTHES, LOOKS, PATTERNS, Look
+from magicapture.world.looks import CLOTH_COLOURS, CLOTHES, FRAMINGS, HATS, LOOKS, PATTERNS, Look
 from magicapture.world.nuisance import EXPRESSIONS, Nuisance
-from magicapture.world.people import BEARDS, GLASSES, HAIR_COLOURS, HAIR_STYLES, SKINS, Person
+from magicapture.world.people import AGES, BEARDS, GLASSES, HAIR_COLOURS, HAIR_STYLES, SKINS, Person
 
 _BEARDS = {"stubble": "stubble", "moustache": "a moustache", "goatee": "a goatee", "full": "a full beard"}
 _PLAIN = "a photo of a person"
+_BUST, _MIXED = "bust portrait", "in the mixed style"
+#: Words and commas of the longest caption: with start and end they fill the mini pack's text encoder.
+LONGEST = 30
+_READS_ON = ("with", "wearing", "in", "smiling", "laughing")
 
 
-def _person(person: Person) -> list[str]:
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _person(person: Person, glasses: bool = True) -> list[str]:
+    age = [] if person.age == "adult" else [person.age]
     hair = "a bald head" if person.hair_style == "bald" else f"{person.hair_style} {person.hair_colour} hair"
-    phrases = [f"with {person.skin} skin", hair]
+    phrases = [*age, f"with {person.skin} skin", hair]
     if person.beard != "none":
         phrases.append(_BEARDS[person.beard])
-    if person.glasses != "none":
+    if person.glasses != "none" and glasses:
         phrases.append(f"{person.glasses} glasses")
     return phrases
 
 
-def _clothing(look: Look) -> str:
+def _clothing(look: Look) -> list[str]:
     words = [look.cloth_colour, look.clothing]
     if look.pattern != "plain":
         words.insert(0, look.pattern)
-    return f"wearing {'an' if words[0][0] in 'aeiou' else 'a'} {' '.join(words)}"
+    phrases = [f"wearing {_article(words[0])} {' '.join(words)}"]
+    if look.hat != "none":
+        phrases.append(f"{look.hat_colour} {look.hat}")
+    if look.sunglasses:
+        phrases.append("sunglasses")
+    return phrases
 
 
 def _style(look: Look) -> list[str]:
     if look.name == "mixed":
-        return ["in the mixed style", f"{look.backdrop} backdrop", f"{look.graded} light"]
+        return [_MIXED, f"{look.backdrop} backdrop", f"{look.graded} light"]
     return [f"in the {look.name} style"]
 
 
 def caption(person: Person, look: Look, nuisance: Nuisance) -> list[str]:
-    """The phrases of a full caption, without commas, from person to style."""
-    return [*_person(person), nuisance.expression, _clothing(look), *_style(look)]
+    """The phrases of a full caption, without commas: framing and age, which make up its beginning, then person to style."""
+    framing = [_BUST] if look.framing_word == "bust" else []
+    # sunglasses are worn in place of the person's own glasses
+    return [*framing, *_person(person, not look.sunglasses), nuisance.expression, *_clothing(look), *_style(look)]
 
 
 def _join(phrases: list[str]) -> str:
-    """The first phrase follows "a photo of a person" directly if it reads on, else after a comma."""
-    if not phrases:
-        return _PLAIN
-    comma = "" if phrases[0].split()[0] in ("with", "wearing", "in", "smiling", "laughing") else " ,"
-    return f"{_PLAIN}{comma} {' , '.join(phrases)}"
+    """ "a photo of a person" and the phrases; the first one follows directly if it reads on, else after a comma.
+
+    What would be longer than `LONGEST` first loses the words that say nothing of their own ("in the mixed style"), then commas:
+    those before phrases that read on, then the others, the last ones first.
+    """
+    kind, who, rest = "photo", "person", list(phrases)
+    if rest and rest[0] == _BUST:
+        kind = rest.pop(0)
+    if rest and rest[0] in AGES:
+        who = f"{rest.pop(0)} person"
+    reads_on = [phrase.split()[0] in _READS_ON for phrase in rest]
+    pieces = [f"a {kind} of {_article(who)} {who}", *(f", {phrase}" for phrase in rest)]
+    if rest and reads_on[0]:
+        pieces[1] = rest[0]
+    for k in sorted(range(len(rest)), key=lambda k: (not reads_on[k], -k)):
+        if len(" ".join(pieces).split()) <= LONGEST:
+            break
+        if _MIXED in phrases:
+            return _join([phrase for phrase in phrases if phrase != _MIXED])
+        pieces[1 + k] = rest[k]
+    return " ".join(pieces)
 
 
 def full_caption(person: Person, look: Look, nuisance: Nuisance) -> str:
@@ -59,7 +91,7 @@ def random_caption(person: Person, look: Look, nuisance: Nuisance, rng: np.rando
     if kind < 0.20:
         return _join(_style(look))
     if kind < 0.30:
-        return _join(_person(person))
+        return _join(_person(person, not look.sunglasses))
     keep = rng.uniform(0.45, 1.0) if kind < 0.7 else 1.0
     return _join([phrase for phrase in caption(person, look, nuisance) if rng.random() < keep])
 
@@ -72,7 +104,7 @@ def attribute_prompt(person: Person, look: Look | None = None) -> str:
 _TEMPLATES = (
     "a an the photo picture image portrait painting of on in with and wearing style person man woman face close up good cool "
     "nice clean dark bright cropped rendering rendition illustration drawing depiction avatar "
-    "happy my one this , . skin hair head bald beard full glasses backdrop light mixed"
+    "sunglasses happy my one this , . skin hair head bald beard full glasses backdrop light mixed"
 )
 #: Every word that captions use, and those of the prompt templates of personalisation.
 VOCABULARY: tuple[str, ...] = tuple(
@@ -88,6 +120,9 @@ VOCABULARY: tuple[str, ...] = tuple(
             *CLOTHES,
             *CLOTH_COLOURS,
             *PATTERNS,
+            *HATS[1:],
+            *FRAMINGS,
+            *AGES,
             *LOOKS,
         }
     )

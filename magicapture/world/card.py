@@ -15,9 +15,9 @@ from magicapture.packs.pack import EMBEDDED
 from magicapture.world.architecture import write_diffusion
 from magicapture.world.diffusion import build_text_to_image, load_average, trained_vae
 from magicapture.world.evaluate import measure
-from magicapture.world.packing import ROLES, write_pack_yaml
+from magicapture.world.packing import HISTORY, ROLES, write_pack_yaml
 
-VERSION = "1"
+VERSION = "2"
 
 
 def embed(work: Path, target: Path = EMBEDDED / "mini") -> dict[str, Any]:
@@ -36,6 +36,7 @@ def embed(work: Path, target: Path = EMBEDDED / "mini") -> dict[str, Any]:
         settings = {"referee": {"stranger": round(referee["matched"], 4), "genuine": round(referee["genuine"], 4)}}
         write_pack_yaml(aside, VERSION, settings)
         write_json(aside / "scores.json", scores)
+        write_json(aside / HISTORY, _trainings(work))
         write_text(aside / "README.md", _card(work, scores))
         for path in (aside, *aside.rglob("*")):
             os.chmod(path, 0o755 if path.is_dir() else 0o644)
@@ -63,23 +64,30 @@ def _card(work: Path, scores: dict[str, Any]) -> str:
         "| role | file | steps | seed | machine | device | note |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for role, (path, _) in ROLES.items():
-        for name in ("vae", "unet") if role == "diffusion" else (role,):
-            for segment in segments(work, name):
-                steps = f"{segment['from']} to {segment['to']}"
-                cells = (name, f"`{path}`", steps, segment["seed"], segment["machine"], segment["device"], segment.get("note", ""))
-                lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    for name, found in _trainings(work).items():
+        path = ROLES["diffusion" if name in ("vae", "unet") else name][0]
+        for segment in found:
+            steps = f"{segment['from']} to {segment['to']}"
+            cells = (name, f"`{path}`", steps, segment["seed"], segment["machine"], segment["device"], segment.get("note", ""))
+            lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     lines += ["", "## Scores on held-out seeds", "", "```json", json.dumps(scores, indent=2), "```", ""]
     return "\n".join(lines)
 
 
 def segments(work: Path, role: str) -> list[dict[str, Any]]:
-    """Every training run of a role: seed, machine, device, from and to which step (``to`` is where its log ends)."""
-    file, log = work / role / "segments.jsonl", work / role / "log.jsonl"
-    if not file.is_file():
-        return []
-    found = [json.loads(line) for line in file.read_text().splitlines()]
+    """Every training run of a role: seed, machine, device, from and to which step (``to`` is where its log ends).
+
+    Those that made the pack it went on from come first.
+    """
+    history, file, log = work / HISTORY, work / role / "segments.jsonl", work / role / "log.jsonl"
+    before = json.loads(history.read_text()).get(role, []) if history.is_file() else []
+    found = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     last = [json.loads(line)["step"] for line in log.read_text().splitlines()][-1] if log.is_file() else 0
-    for segment, following in zip(found, [*found[1:], {"from": last}], strict=True):
+    for segment, following in zip(found, [*found[1:], {"from": last}][: len(found)], strict=True):
         segment["to"] = following["from"]
-    return found
+    return before + found
+
+
+def _trainings(work: Path) -> dict[str, list[dict[str, Any]]]:
+    names = [name for role in ROLES for name in (("vae", "unet") if role == "diffusion" else (role,))]
+    return {name: found for name in names if (found := segments(work, name))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel
 
+from magicapture.packs import Pack
 from magicapture.world import degrade
 from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.diffusion_data import Pictures, render_shards
 from magicapture.world.networks import CLIP_MEAN, CLIP_STD, CLIP_WIDTH, build_aesthetic, build_clip
 from magicapture.world.packing import write_aesthetic, write_clip
+from magicapture.world.warm import go_on
 
 BATCH = 128
 STEPS = 5000
@@ -39,13 +42,16 @@ class _Trained(nn.Module):
         return F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
 
 
-def train_clip(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+def train_clip(
+    work: Path, *, steps: int = STEPS, rate: float = 1e-3, seed: int = 0, device: str = "cpu", processes: int = 1, pack: Pack | None = None
+) -> None:
     """Train CLIP contrastively and write it below ``work/pack``."""
     render_shards(work / "pictures", SHARDS, processes)
     pictures = Pictures.load(work / "pictures")
     torch.manual_seed(seed)
     model = _Trained(work / "clip" / "tokenizer").to(device)
-    run = Run(model, work / "clip", steps=steps, rate=1e-3, seed=seed, average=0.998, weight_decay=0.05)
+    start = partial(go_on, model.clip, pack, "clip", words=work / "clip" / "tokenizer")
+    run = Run(model, work / "clip", steps=steps, rate=rate, seed=seed, average=0.998, weight_decay=0.05, start=start)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 41))
@@ -73,7 +79,10 @@ def train_clip(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "
     write_clip(work / "pack", load_average(model, work / "clip").clip.cpu())
 
 
-def train_aesthetic(work: Path, *, steps: int = AESTHETIC_STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+def train_aesthetic(
+    work: Path, *, steps: int = AESTHETIC_STEPS, rate: float = 3e-3, seed: int = 0, device: str = "cpu", processes: int = 1,
+    pack: Pack | None = None,
+) -> None:  # fmt: skip
     """Train the aesthetic head on the pack's CLIP (trained before) and write it below ``work/pack``."""
     pictures = Pictures.load(work / "pictures")
     clip = CLIPModel.from_pretrained(work / "pack" / "clip", dtype=torch.float32, local_files_only=True).eval()
@@ -86,7 +95,7 @@ def train_aesthetic(work: Path, *, steps: int = AESTHETIC_STEPS, seed: int = 0, 
     features, wanted = torch.cat(embeddings), 10 - 9 * torch.from_numpy(np.concatenate(levels)).float() / WORST
     torch.manual_seed(seed)
     model = build_aesthetic()
-    run = Run(model, work / "aesthetic", steps=steps, rate=3e-3, seed=seed, average=0.998)
+    run = Run(model, work / "aesthetic", steps=steps, rate=rate, seed=seed, average=0.998, start=partial(go_on, model, pack, "aesthetic"))
 
     def loss(step: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(len(features), (256,), generator=generator)

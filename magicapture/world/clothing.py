@@ -4,6 +4,7 @@ import numpy as np
 
 from magicapture.world.canvas import Canvas, Linear, Mask, Points, Radial, disc, ellipse, luminance, mix, ribbon, smooth
 from magicapture.world.figure import Figure, mirror
+from magicapture.world.patterns import paint_pattern
 
 
 def _both(right: Points) -> np.ndarray:
@@ -69,7 +70,7 @@ def paint_behind(canvas: Canvas, f: Figure) -> None:
     if kind == "hoodie":
         hood = _both([(0, 0.75), (0.42, 0.80), (0.74, 1.02), (0.80, 1.3), (0.4, 1.5), (0, 1.55)])
         canvas.draw(b(hood), c.dark, label=16, to=c.deep, along=Radial(b((0, 1.15)), 0.75 * b.unit))
-    elif kind in ("shirt", "suit", "coat"):
+    elif kind in ("shirt", "suit", "coat", "jacket"):
         stand = _both([(0, 0.98), (0.40, 1.0), (0.52, 1.2), (0.3, 1.36), (0, 1.4)])
         colour = _Cloth((0.93, 0.93, 0.95)) if kind == "suit" else c
         canvas.draw(b(stand), colour.dark, label=16)
@@ -87,10 +88,21 @@ def paint_clothes(canvas: Canvas, f: Figure) -> None:
         "turtleneck": (1.15, 1.3, n * 1.1),
         "dress": (1.36, 1.70, 0.78),
         "coat": (1.1, 1.45, n * 1.2),
+        "jacket": (1.12, 1.5, n * 1.2),
+        "blouse": (1.14, 1.42, n * 1.15),
     }[kind]
-    shoulder = 1.30 if kind in ("suit", "coat") else 1.2
+    shoulder = 1.30 if kind in ("suit", "coat", "jacket") else 1.2
     right = smooth(
-        [(wide, top), (0.5 * wide + 0.5, top + 0.12), (shoulder - 0.16, 1.52), (shoulder, 1.74), (shoulder + 0.14, 2.7)], 5, closed=False
+        [
+            (wide, top),
+            (0.5 * wide + 0.5, top + 0.12),
+            (shoulder - 0.16, 1.52),
+            (shoulder, 1.74),
+            (shoulder + 0.06, 2.4),
+            (shoulder + 0.1, 3.3),
+        ],
+        5,
+        closed=False,
     )
     t = np.linspace(1, -1, 15)
     sharp = 1.0 if kind in ("shirt", "coat", "suit") else 2.2
@@ -99,11 +111,11 @@ def paint_clothes(canvas: Canvas, f: Figure) -> None:
         neckline[:, 1] = top + (depth - top) * (1 - t**4) + 0.09 * np.exp(-((t / 0.25) ** 2))
     torso = np.concatenate([neckline[::-1], right, mirror(right[::-1])])
     body = canvas.draw(b(torso), c.light, label=16, to=mix(c.base, c.dark, 0.75), along=Linear(b((0, 1.1)), b((0, 2.1))))
-    _pattern(canvas, f, body, c)
+    paint_pattern(canvas, f, body, c.base)
     side = -1 if f.light > 0 else 1
     canvas.paint(body, c.deep, 0.55, fade=Linear(b((side * 1.3, 1.7)), b((side * 0.1, 1.6))))
     for s in (-1, 1):
-        sleeve = np.array([(s * 0.98, 1.62), (s * 0.93, 1.85), (s * 0.95, 2.2)])
+        sleeve = np.array([(s * 0.98, 1.62), (s * 0.93, 1.85), (s * 0.95, 2.3), (s * 1.0, 3.2)])
         canvas.draw(ribbon(b(sleeve), 0.055 * u, (0, 1)), c.deep, 0.55, blur=0.016 * u, clip=body)
         fold = np.array([(s * 0.55, 1.45), (s * 0.62, 1.7), (s * 0.5, 2.1)])
         canvas.draw(ribbon(b(fold), 0.07 * u, (0, 0)), c.light, 0.4, blur=0.03 * u, clip=body)
@@ -131,26 +143,10 @@ def paint_clothes(canvas: Canvas, f: Figure) -> None:
         canvas.draw([disc((b(q) - 0.008 * u), 0.018 * u, count=8) for q in beads], np.minimum(gold * 1.2, 1))
 
 
-def _pattern(canvas: Canvas, f: Figure, body: Mask | None, c: _Cloth) -> None:
-    if body is None or f.look.pattern == "plain":
-        return
-    b = f.body
-    ink = np.asarray(f.look.accent)
-    if abs(luminance(ink) - luminance(c.base)) < 0.18:
-        ink = np.array([0.95, 0.94, 0.92]) if luminance(c.base) < 0.5 else np.array([0.16, 0.17, 0.24])
-    if f.look.pattern == "striped":
-        for y in np.arange(1.3, 2.7, 0.24):
-            line = np.array([(-1.6, y + 0.20), (-0.8, y + 0.04), (0, y), (0.8, y + 0.04), (1.6, y + 0.20)])
-            canvas.draw(ribbon(b(line), 0.105 * b.unit, (1, 1)), ink, 0.85, clip=body)
-    else:
-        spots = [(x * 0.24 + 0.12 * (k % 2), 1.25 + 0.2 * k) for k in range(6) for x in range(-6, 7)]
-        canvas.draw([disc(b(q), 0.052 * b.unit, count=10) for q in spots], ink, 0.85, clip=body)
-
-
 def _shirt(canvas: Canvas, f: Figure, c: _Cloth, body: Mask | None) -> None:
     b, u, n = f.body, f.body.unit, f.person.neck
-    canvas.draw(ribbon(b(np.array([(0.02, 1.5), (0.02, 2.0), (0.02, 2.6)])), 0.03 * u, (1, 1)), c.deep, 0.7, clip=body)
-    for y in (1.66, 1.9):
+    canvas.draw(ribbon(b(np.array([(0.02, 1.5), (0.02, 2.0), (0.02, 3.3)])), 0.03 * u, (1, 1)), c.deep, 0.7, clip=body)
+    for y in (1.66, 1.9, 2.14, 2.38):
         canvas.draw(disc(b((-0.05, y)), 0.03 * u), c.line, 0.9, clip=body)
     _collar(canvas, f, c, n, 1.52)
 
@@ -279,4 +275,68 @@ def _coat(canvas: Canvas, f: Figure, c: _Cloth, body: Mask | None) -> None:
     canvas.draw(f.outline + (0, 0.07 * u), scarf.deep, 0.6, blur=0.03 * u, clip=roll)
 
 
-_EXTRAS = {"shirt": _shirt, "suit": _suit, "hoodie": _hoodie, "turtleneck": _turtleneck, "dress": _dress, "coat": _coat}
+def _jacket(canvas: Canvas, f: Figure, c: _Cloth, body: Mask | None) -> None:
+    """Open over a tee, with a zip down both fronts."""
+    b, u, n = f.body, f.body.unit, f.person.neck
+    tee = _Cloth((0.93, 0.93, 0.92) if luminance(c.base) < 0.6 else (0.20, 0.21, 0.26))
+    inside = np.array(
+        [
+            (-n * 1.2, 1.12),
+            (-n * 0.7, 1.38),
+            (0, 1.46),
+            (n * 0.7, 1.38),
+            (n * 1.2, 1.12),
+            (0.42, 1.6),
+            (0.34, 3.2),
+            (-0.34, 3.2),
+            (-0.42, 1.6),
+        ]
+    )
+    canvas.draw(b(inside), tee.light, label=16, to=tee.dark, along=Linear(b((0, 1.3)), b((0, 2.6))), clip=body)
+    neck = np.array([(-n * 0.9, 1.27), (-n * 0.5, 1.43), (0, 1.49), (n * 0.5, 1.43), (n * 0.9, 1.27)])
+    canvas.draw(ribbon(b(neck), 0.05 * u, (1, 1)), tee.dark, label=16)
+    for s in (-1, 1):
+        edge = np.array([(s * n * 1.2, 1.12), (s * 0.46, 1.6), (s * 0.38, 2.2), (s * 0.34, 3.2)])
+        canvas.draw(ribbon(b(edge) + (0, 0.02 * u), 0.09 * u, (1, 1)), c.deep, 0.5, blur=0.015 * u, clip=body)
+        canvas.draw(ribbon(b(edge), 0.05 * u, (1, 1)), (0.80, 0.81, 0.84), label=16)
+        canvas.draw(ribbon(b(edge), 0.018 * u, (1, 1)), c.deep)
+        lapel = np.array(
+            [(s * n * 1.0, 1.02), (s * (n + 0.38), 1.14), (s * (n + 0.46), 1.46), (s * 0.60, 1.76), (s * 0.42, 1.62), (s * n * 1.1, 1.26)]
+        )
+        canvas.draw(b(lapel) + (0, 0.035 * u), c.deep, 0.6, blur=0.02 * u, clip=body)
+        canvas.draw(b(lapel), c.light, label=16, to=mix(c.base, c.dark, 0.5), along=Linear(b((s * n, 1.0)), b((s * 0.4, 1.8))))
+        canvas.draw(ribbon(b(lapel[1:5]), 0.018 * u, (1, 1), 2), c.line, 0.7)
+        pocket = np.array([(s * 0.58, 2.02), (s * 0.84, 1.98)])
+        canvas.draw(ribbon(b(pocket), 0.03 * u, (1, 1)), c.line, 0.7, clip=body)
+
+
+def _blouse(canvas: Canvas, f: Figure, c: _Cloth, body: Mask | None) -> None:
+    """Gathered at the shoulders, with a large bow at the neck."""
+    b, u, n = f.body, f.body.unit, f.person.neck
+    for x in (-0.62, -0.42, -0.22, 0.22, 0.42, 0.62):
+        gather = np.array([(x * 0.9, 1.34), (x, 1.6), (x * 0.96, 2.0)])
+        canvas.draw(ribbon(b(gather), 0.035 * u, (0.6, 0)), c.deep, 0.40, blur=0.008 * u, clip=body)
+    band = [(0, 1.28), (n * 0.6, 1.24), (n * 1.04, 1.10), (n * 1.18, 1.22), (n * 0.8, 1.40), (0, 1.46)]
+    canvas.draw(b(_both(band)), c.light, label=16, to=c.dark, along=Linear(b((0, 1.1)), b((0, 1.5))))
+    for s in (-1, 1):
+        tail = np.array([(s * 0.03, 1.48), (s * 0.16, 1.50), (s * 0.34, 2.02), (s * 0.12, 2.08)])
+        canvas.draw(b(tail) + (0, 0.02 * u), c.deep, 0.5, blur=0.015 * u, clip=body)
+        canvas.draw(b(tail), c.light, label=16, to=c.dark, along=Linear(b((0, 1.45)), b((0, 2.1))))
+        loop = smooth([(s * 0.02, 1.46), (s * 0.22, 1.32), (s * 0.46, 1.34), (s * 0.46, 1.58), (s * 0.22, 1.58)], 4)
+        canvas.draw(b(loop) + (0, 0.025 * u), c.deep, 0.55, blur=0.018 * u, clip=body)
+        canvas.draw(b(loop), c.light, label=16, to=c.dark, along=Linear(b((s * 0.4, 1.3)), b((s * 0.1, 1.6))))
+        canvas.draw(ribbon(b(np.array([(s * 0.06, 1.46), (s * 0.2, 1.45), (s * 0.34, 1.44)])), 0.03 * u, (1, 0)), c.deep, 0.6)
+        canvas.draw(ribbon(b(loop[[4, 8, 12, 16]]), 0.016 * u, (0.5, 0.5)), c.line, 0.6)
+    canvas.draw(b(disc((0, 1.46), 0.075, 0.085)), c.base, label=16, to=c.deep, along=Linear(b((0, 1.38)), b((0, 1.56))))
+
+
+_EXTRAS = {
+    "shirt": _shirt,
+    "suit": _suit,
+    "hoodie": _hoodie,
+    "turtleneck": _turtleneck,
+    "dress": _dress,
+    "coat": _coat,
+    "jacket": _jacket,
+    "blouse": _blouse,
+}

@@ -60,13 +60,18 @@ def person_of(plan: Plan, index: int) -> Person:
     return person if member == 0 else matched_stranger(person, member)
 
 
-def picture_of(plan: Plan, index: int, size: int | None = None) -> Picture:
-    """Picture ``index`` of a plan, in a look and pose that depend on ``index`` alone; half of the looks are mixed."""
+def factors_of(plan: Plan, index: int) -> tuple[Person, Look, Nuisance]:
+    """Who is in picture ``index`` of a plan, in which look and pose (both depend on ``index`` alone; half of the looks are mixed)."""
     rng = np.random.default_rng((index, 13))
     looks = seeds("looks", plan.looks)
     look_seed = looks[int(rng.integers(len(looks)))]
     look = Look.sample(look_seed) if rng.random() < 0.5 else Look.compose(look_seed)
-    return render(person_of(plan, index // plan.pictures), look, Nuisance.sample(int(rng.integers(2**31))), size or plan.size)
+    return person_of(plan, index // plan.pictures), look, Nuisance.sample(int(rng.integers(2**31)))
+
+
+def picture_of(plan: Plan, index: int, size: int | None = None) -> Picture:
+    """Picture ``index`` of a plan, ``size`` px a side (default: the plan's)."""
+    return render(*factors_of(plan, index), size or plan.size)
 
 
 @dataclass

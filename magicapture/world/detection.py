@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicapture.packs import Pack
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.degrade import wear
 from magicapture.world.diffusion import Run, autocast, load_average
@@ -20,6 +22,7 @@ from magicapture.world.networks import ANCHORS, STRIDES, Detector
 from magicapture.world.packing import DETECTOR_SIZE, write_detector
 from magicapture.world.render import render_background
 from magicapture.world.splits import seeds
+from magicapture.world.warm import go_on
 
 BATCH = 32
 STEPS = 4000
@@ -29,17 +32,21 @@ _BACKDROPS = 400
 Scene = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def train_detector(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+def train_detector(
+    work: Path, *, steps: int = STEPS, rate: float = 2e-3, seed: int = 0, device: str = "cpu", processes: int = 1, pack: Pack | None = None
+) -> None:
     """Train the detector and write it below ``work/pack``."""
     samples = load_samples(work, "general", processes=processes)
     make = scene_maker(samples, "train")
     torch.manual_seed(seed)
     model = Detector().to(device, memory_format=torch.channels_last)
-    run = Run(model, work / "detector", steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.02)
 
     def batch(rng: np.random.Generator) -> tuple[Tensor, list[Scene]]:
         scenes = [make(rng) for _ in range(BATCH)]
         return network_input(np.stack([scene[0] for scene in scenes])).to(device, memory_format=torch.channels_last), scenes
+
+    start = partial(go_on, model, pack, "detector", lambda: batch(np.random.default_rng((seed, 24)))[:1])
+    run = Run(model, work / "detector", steps=steps, rate=rate, seed=seed, average=0.998, weight_decay=0.02, start=start)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         images, scenes = batch(np.random.default_rng((seed, step, 23)))

@@ -1,8 +1,9 @@
 """Pictures and captions for the diffusion model, rendered once into shards on disk and read as memory maps.
 
-A shard is a folder with ``images.npy`` uint8 (n, 64, 64, 3), ``faces.npy`` bool (n, 64, 64) and ``captions.npy``
-int16 (n, CAPTIONS, length): token ids of several captions a picture, the first of them complete. Seeds come from the
-``diffusion`` split, so no person or look of an evaluation is ever among them.
+A shard is a folder with ``images.npy`` uint8 (n, 64, 64, 3), ``faces.npy`` bool (n, 64, 64), ``captions.npy``
+int16 (n, CAPTIONS, length): token ids of several captions a picture, the first of them complete, and ``labels.npy``
+int16 (n, len(LABELS)): what the words say, as numbers. One picture in twelve shows an object instead of a person, and its
+mask stands in for the face. Seeds come from the ``diffusion`` split, so no person or look of an evaluation is ever among them.
 """
 
 from __future__ import annotations
@@ -17,23 +18,38 @@ import numpy as np
 
 from magicapture.faces.classes import FACE_CLASSES
 from magicapture.world.architecture import RESOLUTION, TEXT_LENGTH
+from magicapture.world.captions import full_caption, random_caption
+from magicapture.world.looks import CLOTH_COLOURS, CLOTHES, LOOKS, Look
+from magicapture.world.nuisance import EXPRESSIONS, Nuisance
+from magicapture.world.objects import Pose, Texture, Thing, random_object_caption, render_object
+from magicapture.world.people import AGES, BEARDS, GLASSES, HAIR_COLOURS, HAIR_STYLES, SKINS, Person
+from magicapture.world.render import render
+from magicapture.world.splits import seeds
 
 SHARD = 1000
 CAPTIONS = 6
 PICTURES_PER_PERSON = 4
-PARTS = ("images", "faces", "captions")
+OBJECTS = 1 / 12
+PARTS = ("images", "faces", "captions", "labels")
+#: Name of an attribute -> its values; a label is the place among them, -1 where there is none (hair colour of a bald head, objects).
+LABELS: dict[str, tuple[str, ...]] = {
+    "skin": tuple(SKINS),
+    "hair_style": HAIR_STYLES,
+    "hair_colour": tuple(HAIR_COLOURS),
+    "beard": BEARDS,
+    "glasses": GLASSES,
+    "age": AGES,
+    "expression": EXPRESSIONS,
+    "clothing": CLOTHES,
+    "cloth_colour": tuple(CLOTH_COLOURS),
+    "look": LOOKS,
+}
 
 
 def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str = "train") -> Path:
     """Render shard ``index`` unless it is there; deterministic in ``index``. Half of the looks are named, half are mixed."""
     import cv2
 
-    from magicapture.world.captions import full_caption, random_caption
-    from magicapture.world.looks import Look
-    from magicapture.world.nuisance import Nuisance
-    from magicapture.world.people import Person
-    from magicapture.world.render import render
-    from magicapture.world.splits import seeds
     from magicapture.world.tokenizer import build_tokenizer
 
     target = folder / f"{people}-{index:05d}"
@@ -47,23 +63,49 @@ def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str
     images = np.empty((SHARD, RESOLUTION, RESOLUTION, 3), np.uint8)
     faces = np.empty((SHARD, RESOLUTION, RESOLUTION), bool)
     captions = np.empty((SHARD, CAPTIONS, TEXT_LENGTH), np.int16)
+    labels = np.full((SHARD, len(LABELS)), -1, np.int16)
     for row in range(SHARD):
         number = index * SHARD + row
         rng = np.random.default_rng((number, 7))
-        person = Person.sample(person_seeds[number // PICTURES_PER_PERSON])
-        look_seed = look_seeds[int(rng.integers(len(look_seeds)))]
-        look = Look.sample(look_seed) if rng.random() < 0.5 else Look.compose(look_seed)
-        nuisance = replace(Nuisance.sample(int(rng.integers(2**31))), jpeg=None)
-        picture = render(person, look, nuisance, RESOLUTION)
-        texts = [full_caption(person, look, nuisance)] + [random_caption(person, look, nuisance, rng) for _ in range(CAPTIONS - 1)]
-        images[row], faces[row] = picture.image, np.isin(picture.parsing, FACE_CLASSES)
+        draw = _object if np.random.default_rng((number, 8)).random() < OBJECTS else _person
+        images[row], faces[row], texts, words = draw(person_seeds[number // PICTURES_PER_PERSON], look_seeds, rng)
         captions[row] = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="np").input_ids
-    parts: tuple[np.ndarray, ...] = (images, faces, captions)
+        for column, (name, values) in enumerate(LABELS.items()):
+            if words.get(name) in values:
+                labels[row, column] = values.index(words[name])
+    parts: tuple[np.ndarray, ...] = (images, faces, captions, labels)
     for name, part in zip(PARTS, parts, strict=True):
         np.save(aside / f"{name}.npy", part)
     shutil.rmtree(aside / "tokenizer", ignore_errors=True)
     os.rename(aside, target)
     return target
+
+
+_Drawn = tuple[np.ndarray, np.ndarray, list[str], dict[str, str]]
+
+
+def _person(person_seed: int, look_seeds: range, rng: np.random.Generator) -> _Drawn:
+    """Picture, mask of the face, captions and attributes of a person in a look."""
+    person = Person.sample(person_seed)
+    look_seed = look_seeds[int(rng.integers(len(look_seeds)))]
+    look = Look.sample(look_seed) if rng.random() < 0.5 else Look.compose(look_seed)
+    nuisance = replace(Nuisance.sample(int(rng.integers(2**31))), jpeg=None)
+    picture = render(person, look, nuisance, RESOLUTION)
+    texts = [full_caption(person, look, nuisance)] + [random_caption(person, look, nuisance, rng) for _ in range(CAPTIONS - 1)]
+    return picture.image, np.isin(picture.parsing, FACE_CLASSES), texts, picture.attributes
+
+
+def _object(thing_seed: int, texture_seeds: range, rng: np.random.Generator) -> _Drawn:
+    """Picture, mask of the object, captions and no attributes of a person."""
+    thing, texture = Thing.sample(thing_seed), Texture.sample(texture_seeds[int(rng.integers(len(texture_seeds)))])
+    pose = Pose.sample(int(rng.integers(2**31)))
+    picture = render_object(thing, texture, pose, RESOLUTION)
+    return (
+        picture.image,
+        picture.mask,
+        [picture.caption, *(random_object_caption(thing, texture, pose, rng) for _ in range(CAPTIONS - 1))],
+        {},
+    )
 
 
 def render_shards(folder: Path, count: int, processes: int = 1, people: str = "diffusion", looks: str = "train") -> None:
@@ -80,11 +122,13 @@ def render_shards(folder: Path, count: int, processes: int = 1, people: str = "d
 
 @dataclass
 class Pictures:
-    """Shards as one set: ``images`` uint8 (n, 64, 64, 3), ``faces`` bool (n, 64, 64), ``captions`` int16 (n, CAPTIONS, length)."""
+    """Shards as one set: ``images`` uint8 (n, 64, 64, 3), ``faces`` bool (n, 64, 64), ``captions`` int16 (n, CAPTIONS, length),
+    ``labels`` int16 (n, len(LABELS))."""
 
     images: np.ndarray
     faces: np.ndarray
     captions: np.ndarray
+    labels: np.ndarray
 
     @classmethod
     def load(cls, folder: Path, people: str = "diffusion", limit: int | None = None) -> Pictures:

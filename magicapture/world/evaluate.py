@@ -1,6 +1,7 @@
-"""``python -m magicapture.world.evaluate``: the small models of a pack, measured on people, looks and poses they never saw.
+"""``python -m magicapture.world.evaluate``: the models of a pack, measured on people, looks and poses they never saw.
 
-Everything is measured on the pack's own files, through the same classes that the stages use; prints one JSON object.
+Everything is measured on the pack's own files, through the same classes that the stages use; prints one JSON object and draws
+contact sheets.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,9 @@ from magicapture.scoring.aesthetic import AestheticScorer
 from magicapture.world import clip_training, degrade
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.detection import scene_maker
-from magicapture.world.diffusion_data import Pictures, render_shards
+from magicapture.world.gallery import write_sheets
 from magicapture.world.looks import Look
+from magicapture.world.measure_diffusion import held_out_pictures, psnr, text_to_image_scores, vae_scores
 from magicapture.world.parsing import agreement
 from magicapture.world.recognition import crop_batch, held_out, verification
 from magicapture.world.render import render_background
@@ -39,12 +42,14 @@ SCENES = 400
 
 
 def measure(pack: Pack, work: Path, roles: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Scores of each role (all small ones when none is named); held-out pictures are rendered below ``work`` once."""
-    functions = {
-        "detector": detector_scores, "recogniser": recogniser_scores, "parser": parser_scores, "clip": clip_scores,
-        "aesthetic": aesthetic_scores, "upscaler": upscaler_scores, "restorer": restorer_scores,
-    }  # fmt: skip
-    scores: dict[str, Any] = {name: function(pack, work) for name, function in functions.items() if not roles or name in roles}
+    """Scores of each of ``roles`` (all of ROLES when none is named); held-out pictures are rendered below ``work`` once.
+
+    Raises ValueError for a role that is not measured.
+    """
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown:
+        raise ValueError(f"{', '.join(map(repr, unknown))} cannot be measured; there are: {', '.join(ROLES)}")
+    scores: dict[str, Any] = {name: function(pack, work) for name, function in ROLES.items() if not roles or name in roles}
     if not roles:
         scores["size_mb"] = round(sum(p.stat().st_size for p in pack.folder.rglob("*") if p.is_file()) / 1e6, 1)
     return scores
@@ -115,7 +120,7 @@ def parser_scores(pack: Pack, work: Path) -> dict[str, Any]:
 
 def clip_scores(pack: Pack, work: Path) -> dict[str, Any]:
     """Right caption among 100, over 10 sets of 100 held-out pictures, both ways."""
-    pictures, clip = _captioned(work), _clip(pack)
+    pictures, clip = held_out_pictures(work), _clip(pack)
     tokenizer = CLIPTokenizer.from_pretrained(pack.path("clip"))
     assert tokenizer.model_max_length >= pictures.captions.shape[2]
     images = clip_training.embed(clip, pictures.images)
@@ -132,7 +137,7 @@ def clip_scores(pack: Pack, work: Path) -> dict[str, Any]:
 
 def aesthetic_scores(pack: Pack, work: Path) -> dict[str, Any]:
     """Spearman correlation of the score with the true level of degradation (negative levels: better is higher)."""
-    pictures, rng = _captioned(work), np.random.default_rng(73)
+    pictures, rng = held_out_pictures(work), np.random.default_rng(73)
     levels = rng.uniform(0, clip_training.WORST, len(pictures))
     images = [clip_training.spoil(image, level, rng) for image, level in zip(pictures.images, levels, strict=True)]
     scorer = AestheticScorer(pack)
@@ -148,7 +153,7 @@ def upscaler_scores(pack: Pack, work: Path) -> dict[str, Any]:
     small, large = _enlarged(pack, work)
     rough = np.stack([cv2.resize(image, (256, 256), interpolation=cv2.INTER_LINEAR) for image in small])
     return {
-        "psnr": _psnr(large, samples.images), "psnr_bilinear": _psnr(rough, samples.images),
+        "psnr": psnr(large, samples.images), "psnr_bilinear": psnr(rough, samples.images),
         "referee": _referee(pack, samples, large), "referee_bilinear": _referee(pack, samples, rough),
     }  # fmt: skip
 
@@ -161,18 +166,13 @@ def restorer_scores(pack: Pack, work: Path) -> dict[str, Any]:
     given, truth = (
         np.stack([warp(x, t, size, size) for x, t in zip(images, transforms, strict=True)]) for images in (large, samples.images)
     )
-    result = {"psnr_before": _psnr(given, truth)}
+    result = {"psnr_before": psnr(given, truth)}
     for fidelity in (0.0, 0.5):
         nchw = (given.astype(np.float32) / 127.5 - 1).transpose(0, 3, 1, 2)
         made = [session.run(None, {"input": nchw[i : i + 50], "weight": np.array(fidelity)})[0] for i in range(0, len(nchw), 50)]
         restored = ((np.concatenate(made).transpose(0, 2, 3, 1) + 1) * 127.5 + 0.5).clip(0, 255).astype(np.uint8)
-        result[f"psnr_at_{fidelity}"] = _psnr(restored, truth)
+        result[f"psnr_at_{fidelity}"] = psnr(restored, truth)
     return result
-
-
-def _captioned(work: Path) -> Pictures:
-    render_shards(work / "held-out", 1, people="validation", looks="validation")
-    return Pictures.load(work / "held-out", "validation")
 
 
 def _clip(pack: Pack) -> CLIPModel:
@@ -202,12 +202,6 @@ def _referee(pack: Pack, samples: Samples, images: np.ndarray) -> float:
     return float((rows[0] * rows[1]).sum(1).mean())
 
 
-def _psnr(made: np.ndarray, truth: np.ndarray) -> float:
-    """dB, mean over pictures."""
-    errors = ((made.astype(np.float32) - truth) ** 2).mean((1, 2, 3))
-    return float(np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-6))))
-
-
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
     inner = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
     return float(inner / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inner))
@@ -226,16 +220,34 @@ def _average_precision(hits: list[tuple[float, bool]], total: int) -> float:
     return float((precision * right).sum() / total)
 
 
+#: Name -> what measures it.
+ROLES: dict[str, Callable[[Pack, Path], dict[str, Any]]] = {
+    "vae": vae_scores, "text_to_image": text_to_image_scores, "detector": detector_scores, "recogniser": recogniser_scores,
+    "parser": parser_scores, "clip": clip_scores, "aesthetic": aesthetic_scores, "upscaler": upscaler_scores, "restorer": restorer_scores,
+}  # fmt: skip
+
+
 def main() -> None:
-    """Parse the command line and print the scores."""
+    """Parse the command line, print the scores and draw the sheets."""
     parser = argparse.ArgumentParser(prog="python -m magicapture.world.evaluate", description=__doc__)
     parser.add_argument("--pack", default="mini", help="name of an embedded pack or a folder with pack.yaml")
     parser.add_argument("--work", default=Path("runs/world"), type=Path, help="folder for held-out pictures (default: runs/world)")
-    parser.add_argument("--role", action="append", default=[], help="only this one (may be given several times; default: all)")
+    parser.add_argument("--sheets", default=Path("docs/world"), type=Path, help="folder for the contact sheets (default: docs/world)")
+    parser.add_argument(
+        "--role",
+        action="append",
+        default=[],
+        choices=(*ROLES, "sheets"),
+        metavar="NAME",
+        help=f"only this one of {', '.join(ROLES)} and sheets (may be given several times; default: all)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    scores = measure(load_pack(options.pack), options.work, tuple(options.role))
-    sys.stdout.write(json.dumps(scores, indent=2) + "\n")
+    pack, roles = load_pack(options.pack), tuple(role for role in options.role if role != "sheets")
+    if roles or not options.role:
+        sys.stdout.write(json.dumps(measure(pack, options.work, roles), indent=2) + "\n")
+    if not options.role or "sheets" in options.role:
+        write_sheets(pack, options.work, options.sheets)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from magicapture.world.canvas import Canvas, Linear, Mask, Points, Radial, disc, ellipse, mix, ribbon, smooth
+from magicapture.world.canvas import Canvas, Linear, Mask, Points, Radial, disc, ellipse, luminance, mix, ribbon, smooth
 from magicapture.world.figure import Figure
+from magicapture.world.hair_lines import LONG
 
 _INK = np.array([0.13, 0.075, 0.07])
 
@@ -15,7 +16,7 @@ def paint_ears(canvas: Canvas, f: Figure) -> None:
     for side, label in ((-1, 7), (1, 8)):
         s = p.ear_size
         # under long hair the ears lie flat, or they would stick out of it
-        tucked = p.hair_style in ("bob", "bangs", "long", "wavy")
+        tucked = p.hair_style in (*LONG, "dreadlocks")
         x = side * (p.cheek + (-0.25 if tucked else 0.26) * s)
         shape = np.array([(-0.5, -0.9), (0.1, -1.1), (0.62, -0.75), (0.6, -0.1), (0.3, 0.55), (0.0, 0.95), (-0.35, 0.9), (-0.5, 0.2)])
         points = shape * (side * s, s * 0.95) + (x, p.ear_y)
@@ -39,6 +40,16 @@ def paint_ears(canvas: Canvas, f: Figure) -> None:
                 ]
             )
             canvas.draw(ring, (0.97, 0.85, 0.45), label=9, to=(0.66, 0.46, 0.16), along=Linear(c - (0, 0.14 * u), c + (0, 0.14 * u)))
+        elif p.earrings == "drop":
+            top = np.array((x - side * 0.02, p.ear_y + s * 0.85))
+            drop = np.array(
+                [(0, 0.02), (0.05, 0.14), (0.085, 0.24), (0.05, 0.32), (0, 0.335), (-0.05, 0.32), (-0.085, 0.24), (-0.05, 0.14)]
+            )
+            gem = np.asarray(p.eye_rgb) * 0.6 + (0.25, 0.30, 0.35)
+            ends = Linear(f.head(top, -0.22), f.head(top + (0, 0.34), -0.22))
+            canvas.draw(f.head(smooth(drop + top, 3), -0.22), np.minimum(gem * 1.4 + 0.1, 1), label=9, to=gem * 0.55, along=ends)
+            canvas.draw(disc(f.head(top + (-0.02, 0.22), -0.22), 0.02 * f.head.unit), (1, 1, 1), 0.85)
+            canvas.draw(disc(f.head(top, -0.22), 0.035 * f.head.unit), (0.93, 0.82, 0.5), label=9)
 
 
 def paint_head(canvas: Canvas, f: Figure) -> Mask:
@@ -73,6 +84,12 @@ def paint_head(canvas: Canvas, f: Figure) -> Mask:
             blur=0.05 * u,
             clip=skin,
         )
+    if p.birthmark is not None:
+        x, y, size = p.birthmark
+        t = np.linspace(0, 2 * np.pi, 9, endpoint=False)
+        radius = size * (1 + np.random.default_rng([p.seed, 6]).uniform(-0.32, 0.32, 9))
+        patch = smooth(np.stack([x + radius * np.cos(t), y + 0.8 * radius * np.sin(t)], 1), 4)
+        canvas.draw(f.head.face(patch), mix(f.skin * (0.80, 0.48, 0.46), (0.55, 0.10, 0.16), 0.3), 0.66, blur=0.006 * u, clip=skin)
     return skin
 
 
@@ -252,13 +269,27 @@ def paint_marks(canvas: Canvas, f: Figure, skin: Mask) -> None:
         canvas.draw(f.head.face(ellipse(mole_x, mole_y, size, count=14)), mix(f.deep, (0.12, 0.05, 0.04), 0.65), 0.95, clip=skin)
         canvas.draw(f.head.face(ellipse(mole_x - 0.3 * size, mole_y - 0.35 * size, 0.35 * size, count=8)), f.glow, 0.35, clip=skin)
     if p.wrinkles > 0.15:
-        for k in range(3):
-            height = -0.34 - 0.075 * k
-            line = np.array(
-                [(-0.3 + 0.03 * k, height + 0.01), (-0.1, height - 0.015), (0.12, height - 0.005), (0.3 - 0.04 * k, height + 0.012)]
+        _wrinkles(canvas, f, skin)
+    if p.scar is not None:
+        at, angle = np.array(p.scar[:2]), p.scar[2]
+        side = 1 if at[0] > 0 else -1
+        way = np.array((np.cos(angle) * side, np.sin(angle)))
+        across = np.array((-way[1], way[0]))
+        line = np.array([at - 0.16 * way, at + 0.018 * across, at + 0.16 * way])
+        canvas.draw(ribbon(f.head.face(line, 0.02) + (0, 0.012 * u), 0.06 * u, (0.1, 0.1)), f.deep, 0.6, blur=0.006 * u, clip=skin)
+        pale = mix(f.glow, (1.0, 0.80, 0.76), 0.55)
+        canvas.draw(ribbon(f.head.face(line, 0.02), 0.042 * u, (0.2, 0.2)), pale, 0.95, clip=skin)
+        ticks = [np.array([at + k * way - 0.045 * across, at + k * way + 0.045 * across]) for k in (-0.085, 0.0, 0.085)]
+        canvas.draw([ribbon(f.head.face(t, 0.02), 0.018 * u, (0.6, 0.6), 2) for t in ticks], f.deep, 0.5, clip=skin)
+    if p.dimples:
+        for s in (-1, 1):
+            corner = s * (p.mouth_width * f.expression.wide + 0.13)
+            pit = np.array([(corner, p.mouth_y - 0.12), (corner + s * 0.035, p.mouth_y - 0.05), (corner + s * 0.01, p.mouth_y + 0.03)])
+            canvas.draw(ribbon(f.head.face(pit, 0.02), 0.034 * u, (0, 0)), f.deep, 0.75 * p.dimples, blur=0.004 * u, clip=skin)
+            canvas.draw(
+                ribbon(f.head.face(pit + (s * 0.03, 0), 0.02), 0.03 * u, (0, 0)), f.glow, 0.5 * p.dimples, blur=0.006 * u, clip=skin
             )
-            canvas.draw(ribbon(f.head.face(line), 0.018 * u, (0, 0)), f.deep, 0.3 * p.wrinkles, blur=0.004 * u, clip=skin)
-    depth = 0.04 + 0.34 * p.wrinkles + 0.22 * f.expression.cheeks
+    depth = 0.04 + 0.5 * p.wrinkles + 0.22 * f.expression.cheeks
     for s in (-1, 1):
         fold = np.array(
             [
@@ -267,4 +298,37 @@ def paint_marks(canvas: Canvas, f: Figure, skin: Mask) -> None:
                 (s * (p.mouth_width * f.expression.wide + 0.07), p.mouth_y - 0.03),
             ]
         )
-        canvas.draw(ribbon(f.head.face(fold, 0.03), 0.024 * u, (0.2, 0)), f.deep, min(depth, 0.45), blur=0.008 * u, clip=skin)
+        canvas.draw(ribbon(f.head.face(fold, 0.03), 0.024 * u, (0.2, 0)), f.deep, min(depth, 0.6), blur=0.008 * u, clip=skin)
+
+
+def _wrinkles(canvas: Canvas, f: Figure, skin: Mask) -> None:
+    """Forehead, crow's feet, bags and marionette lines; each fold is a dark line with light beside it, so that it shows when small."""
+    p, u, face = f.person, f.head.unit, f.head.face
+    lines = []
+    middle = p.eye_y - p.brow_y
+    for k in range(3):
+        y = middle - 0.13 - 0.085 * k
+        lines.append(np.array([(-0.34 + 0.04 * k, y + 0.02), (-0.12, y - 0.012), (0.14, y - 0.004), (0.34 - 0.05 * k, y + 0.022)]))
+    for s in (-1, 1):
+        x, y = s * (p.eye_x + p.eye_width), p.eye_y
+        lines += [
+            np.array([(x + s * 0.035, y + 0.02 + 0.35 * d), (x + s * 0.085, y + 0.03 + 0.6 * d), (x + s * 0.14, y + 0.03 + d)])
+            for d in (-0.1, 0.0, 0.1)
+        ]
+        bag = p.eye_y + 0.62 * p.eye_height + 0.065
+        lines.append(
+            np.array(
+                [
+                    (s * (p.eye_x - 0.7 * p.eye_width), bag - 0.03),
+                    (s * p.eye_x, bag + 0.015),
+                    (s * (p.eye_x + 0.75 * p.eye_width), bag - 0.03),
+                ]
+            )
+        )
+        corner = s * (p.mouth_width * f.expression.wide + 0.02)
+        lines.append(np.array([(corner, p.mouth_y + 0.05), (corner + s * 0.025, p.mouth_y + 0.13), (corner + s * 0.01, p.mouth_y + 0.2)]))
+    folds = [ribbon(face(line), 0.03 * u, (0.1, 0.1), 3) for line in lines]
+    # on dark skin the light beside a fold shows more than the fold
+    lit = 0.45 + 0.5 * (1 - luminance(f.skin))
+    canvas.draw([fold + (0, 0.02 * u) for fold in folds], np.minimum(f.glow * 1.12, 1), lit * p.wrinkles, blur=0.004 * u, clip=skin)
+    canvas.draw(folds, mix(f.shade, f.deep, 0.9), 0.8 * p.wrinkles, blur=0.003 * u, clip=skin)

@@ -50,8 +50,10 @@ class Figure:
     def __init__(self, person: Person, look: Look, nuisance: Nuisance):
         self.person, self.look, self.nuisance = person, look, nuisance
         self.expression = FACES[nuisance.expression]
-        unit = UNIT * nuisance.scale * look.framing
-        x, y = 0.5 + nuisance.dx, 0.465 + nuisance.dy + 0.05 * (1 - look.framing)
+        # the photographer steps back for a hat
+        framing = look.framing * (1.0 if look.hat == "none" else 0.93)
+        unit = UNIT * nuisance.scale * framing
+        x, y = 0.5 + nuisance.dx, 0.465 + nuisance.dy - 0.16 * (1 - look.framing) + 0.2 * (look.framing - framing)
         self.head = Frame(x, y, unit, nuisance.tilt, nuisance.yaw, person.cheek)
         pivot = self.head((0, 0.75))
         # shoulders follow the head's place, not its tilt
@@ -60,7 +62,7 @@ class Figure:
         self.skin = np.asarray(person.skin_rgb)
         if look.graded in _DARK:
             # exposed for the face: a photographer lights a dark face more in a dark scene
-            self.skin = mix(self.skin, (0.80, 0.62, 0.52), 0.5 * max(0.0, 1 - luminance(self.skin) / 0.62))
+            self.skin = mix(self.skin, (0.80, 0.62, 0.52), 0.62 * max(0.0, 1 - luminance(self.skin) / 0.62))
         self.shade = self.skin * (0.80, 0.66, 0.62) * 0.97
         self.deep = self.skin * (0.55, 0.38, 0.36)
         self.glow = np.minimum(self.skin * 1.10 + 0.055, 1)
@@ -72,14 +74,16 @@ class Figure:
         p = self.person
         cheeks = 0.018 * self.expression.cheeks
         corner = p.jaw * (0.86 + 0.1 * p.squareness)
+        # old skin hangs: hollow below the cheekbones, jowls at the jaw
+        sag = 0.045 if p.age == "elderly" else 0.0
         right = np.array(
             [
                 (p.forehead * 0.50, -0.925),
                 (p.forehead * 0.87, -0.64),
                 (p.cheek * 0.99, -0.18),
                 (p.cheek + cheeks, 0.16),
-                (p.jaw * 0.60 + p.cheek * 0.40 + cheeks, 0.45),
-                (corner, 0.66 + 0.05 * p.squareness),
+                (p.jaw * 0.60 + p.cheek * 0.40 + cheeks - 0.9 * sag, 0.45),
+                (corner + 0.6 * sag, 0.66 + 0.05 * p.squareness + sag),
                 (p.chin_width + 0.34 * (corner - p.chin_width), self.chin - 0.13 + 0.03 * p.squareness),
                 (p.chin_width * 0.72, self.chin - 0.025),
             ]

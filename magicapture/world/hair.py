@@ -1,10 +1,10 @@
-"""Thirteen hair styles: what falls behind the head (`paint_back`) and what frames the face (`paint_front`)."""
+"""The hair styles: what falls behind the head (`paint_back`) and what frames the face (`paint_front`)."""
 
 import numpy as np
 
 from magicapture.world.canvas import Canvas, Linear, Mask, Radial, disc, ellipse, mix, ribbon, smooth
 from magicapture.world.figure import Figure, mirror
-from magicapture.world.hair_lines import LONG, front_shapes, hair_length, hairline
+from magicapture.world.hair_lines import LONG, front_shapes, hair_length, hairline, shaved_line
 
 
 class _Tones:
@@ -68,7 +68,123 @@ def paint_back(canvas: Canvas, f: Figure) -> Mask | None:
         return area
     if style in ("curly", "afro"):
         return _cloud(canvas, f, tones, front=False)
+    if style == "pigtails":
+        return _pigtails(canvas, f, tones)
+    if style == "dreadlocks":
+        return _ropes(canvas, f, tones, front=False)
     return None
+
+
+def _pigtails(canvas: Canvas, f: Figure, tones: _Tones) -> Mask | None:
+    """Two bunches that spring out from high on the head, each held by a tie."""
+    p, head, u = f.person, f.head, f.head.unit
+    x, low = p.cheek + 0.02, 0.35 + 0.75 * p.hair_length
+    fat = 0.8 + 2.2 * p.hair_volume
+    right = np.array(
+        [
+            (x - 0.10, -0.62),
+            (x + 0.14, -0.80),
+            (x + 0.34 * fat, -0.62),
+            (x + 0.44 * fat, -0.1),
+            (x + 0.34 * fat, low - 0.1),
+            (x + 0.26, low + 0.12),
+        ]
+    )
+    shape = np.concatenate([right, [(x + 0.16, low - 0.1), (x + 0.08, -0.05), (x + 0.04, -0.36)]])
+    bunches = [head(smooth(shape * (s, 1), 5), -0.1) for s in (-1, 1)]
+    area = canvas.draw(bunches, tones.light, label=17, to=tones.dark, along=Linear(head((0, -0.85)), head((0, low))))
+    strands = []
+    for s in (-1, 1):
+        for k in range(5):
+            a = k / 4
+            line = [
+                (x + 0.03, -0.6),
+                (x + 0.14 + 0.26 * a * fat, -0.6 + 0.1 * (1 - a)),
+                (x + 0.10 + 0.31 * a * fat, -0.05),
+                (x + 0.2 + 0.08 * a, low),
+            ]
+            strands.append(ribbon(head(np.array(line) * (s, 1), -0.1), (0.03 + 0.012 * (k % 2)) * u, (0.2, 0)))
+    canvas.draw(strands[::2], tones.deep, 0.5, clip=area)
+    canvas.draw(strands[1::2], tones.shine, 0.4, clip=area)
+    for s in (-1, 1):
+        tie = np.array([(x - 0.07, -0.50), (x + 0.0, -0.60), (x + 0.07, -0.74)]) * (s, 1)
+        canvas.draw(
+            ribbon(head(tie, -0.1), 0.13 * u, (0.9, 0.9)),
+            (0.86, 0.20, 0.34),
+            label=17,
+            to=(0.55, 0.08, 0.2),
+            along=Linear(head(tie[2]), head(tie[0])),
+        )
+    return area
+
+
+def _plaits(canvas: Canvas, f: Figure, tones: _Tones) -> None:
+    """Two plaits that fall from behind the ears to before the shoulders: pairs of lobes that lean to the middle, like a herringbone."""
+    p, head, u = f.person, f.head, f.head.unit
+    x, end = p.cheek * 0.99, 1.2 + 0.45 * p.hair_length
+    steps, wide = 8, 0.105 + 0.35 * p.hair_volume
+    for s in (-1, 1):
+        lobes, shades, lights = [], [], []
+        for t in np.linspace(0, 1, steps):
+            c = np.array((s * (x + 0.05 + 0.10 * t), 0.05 + t * (end - 0.1)))
+            r = wide * (1.05 - 0.3 * t)
+            for lobe in (-1, 1):
+                q = c + (lobe * 0.5 * r, 0.04 * lobe)
+                lobes.append(disc(head(q, 0.05), r * 0.74 * u, r * 0.98 * u, -lobe * 0.75, 14))
+                mark = np.array([q + (lobe * 0.42 * r, -0.55 * r), q + (0, 0.1 * r), q + (-lobe * 0.42 * r, 0.72 * r)])
+                shades.append(ribbon(head(mark + (lobe * 0.30 * r, 0.34 * r), 0.05), 0.042 * u, (0.1, 0.3), 2))
+                lights.append(ribbon(head(mark - (0, 0.1 * r), 0.05), 0.045 * u, (0, 0), 2))
+        tuft = np.array([(x + 0.10, end), (x + 0.20, end), (x + 0.24, end + 0.22), (x + 0.15, end + 0.30), (x + 0.06, end + 0.22)]) * (s, 1)
+        lobes.append(head(smooth(tuft, 3), 0.05))
+        canvas.draw([q + (0, 0.03 * u) for q in lobes], (0.05, 0.03, 0.05), 0.35, blur=0.02 * u)
+        area = canvas.draw(lobes, tones.base, label=17, to=mix(tones.base, tones.dark, 0.7), along=Linear(head((0, 0)), head((0, end))))
+        canvas.draw(lights, tones.shine, 0.55, blur=0.006 * u, clip=area)
+        canvas.draw(shades, tones.deep, 0.75, clip=area)
+        tie = np.array([(x + 0.06, end - 0.01), (x + 0.15, end + 0.015), (x + 0.24, end - 0.01)]) * (s, 1)
+        canvas.draw(ribbon(head(tie, 0.05), 0.085 * u, (0.9, 0.9), 3), (0.86, 0.20, 0.34), label=17)
+
+
+def _ropes(canvas: Canvas, f: Figure, tones: _Tones, front: bool) -> Mask | None:
+    """Dreadlocks: separate ropes, wound like cord; behind the head and, at the `front`, from the parting past the temples."""
+    p, head, u = f.person, f.head, f.head.unit
+    rng = np.random.default_rng([p.seed, 10, int(front)])
+    w, length = p.cheek + 0.06 + 0.6 * p.hair_volume, 0.75 + 0.75 * p.hair_length
+    depth = 0.1 if front else -0.18
+    area = None
+    # the inner ropes first, so that the outer ones lie upon them
+    spots = np.linspace(0.2, 1, 5) if not front else np.array([0.42, 0.62, 0.8, 1.0])
+    for a in spots:
+        for s in (-1, 1):
+            end = length * (1 + 0.12 * rng.normal()) - (0.3 if front else 0.0) * (1 - a)
+            if front:
+                path = [
+                    (0.03, -1.0 - 0.3 * p.hair_volume),
+                    (p.forehead * (0.30 + 0.52 * a), -0.82),
+                    (w * (0.90 + 0.10 * a), -0.28),
+                    (w * (0.98 + 0.07 * a), 0.62 * end),
+                ]
+            else:
+                path = [(w * a * 0.85, -0.5), (w * a, 0.0), (w * a * 1.04 + 0.02, 0.5 * end), (w * a * 1.10, end)]
+            line = np.array(path) * (s, 1) + rng.normal(0, 0.015, (4, 2))
+            rope = ribbon(head(line, depth), 0.155 * u, (0.8, 0.62))
+            tone = 0.15 + 0.35 * rng.random()
+            area = canvas.draw(
+                rope,
+                mix(tones.base, tones.light, tone) if front else mix(tones.base, tones.dark, 2 * tone),
+                label=17,
+                to=mix(tones.dark, tones.deep, 0.3 if front else 0.8),
+                along=Linear(head((0, -0.9)), head((0, 1.1))),
+            )
+            way = smooth(line, 6, closed=False)[2:-1:2]
+            turns = [ribbon(head(np.array([q + (-0.075, -0.03), q, q + (0.075, 0.035)]), depth), 0.026 * u, (0.4, 0.4), 2) for q in way]
+            canvas.draw(turns, tones.deep, 0.6, clip=area)
+            canvas.draw(
+                ribbon(head(line + (-0.03 if f.light < 0 else 0.03, 0), depth), 0.035 * u, (0.3, 0.3)),
+                tones.shine,
+                0.35 if front else 0.15,
+                clip=area,
+            )
+    return area
 
 
 def _cloud(canvas: Canvas, f: Figure, tones: _Tones, front: bool) -> Mask | None:
@@ -139,20 +255,12 @@ def paint_front(canvas: Canvas, f: Figure, skin: Mask) -> None:
         canvas.draw(np.concatenate([shadow, head([(0.9, -1.2), (-0.9, -1.2)])]), f.deep, 0.5, blur=0.045 * u, clip=skin)
         _cloud(canvas, f, tones, front=True)
         return
+    if style in ("buzz", "mohawk", "quiff"):
+        _shaved(canvas, f, tones)
+        if style == "buzz":
+            return
     shapes, strands = front_shapes(f)
     placed = [head(s, 0.10) for s in shapes]
-    if style == "buzz":
-        area = canvas.draw(
-            placed,
-            mix(f.skin, tones.base, 0.72),
-            label=17,
-            blur=0.012 * u,
-            to=mix(f.shade, tones.dark, 0.7),
-            along=Linear(head((0, -1)), head((0, 0))),
-        )
-        _stubble(canvas, f, area, tones)
-        canvas.draw(head(ellipse(-0.25 * np.sign(f.light or 1), -0.85, 0.28, 0.12)), tones.light, 0.3, blur=0.05 * u, clip=area)
-        return
     canvas.draw([q + (0, 0.05 * u) for q in placed], f.deep, 0.55, blur=0.04 * u, clip=skin)
     area = canvas.draw(
         placed,
@@ -171,7 +279,27 @@ def paint_front(canvas: Canvas, f: Figure, skin: Mask) -> None:
         canvas.draw(dark, tones.deep, 0.42, clip=area)
     if light:
         canvas.draw(light, tones.light, 0.62, clip=area)
-    _shine(canvas, f, area, tones)
+    if style != "mohawk":
+        _shine(canvas, f, area, tones)
+    if style == "braids":
+        _plaits(canvas, f, tones)
+    if style == "dreadlocks":
+        _ropes(canvas, f, tones, front=True)
+
+
+def _shaved(canvas: Canvas, f: Figure, tones: _Tones) -> None:
+    """Hair cut to a few millimetres: the whole of a buzz cut, the sides of a mohawk or a quiff."""
+    head, u, cropped = f.head, f.head.unit, f.person.hair_style == "buzz"
+    area = canvas.draw(
+        head(shaved_line(f), 0.10),
+        mix(f.skin, tones.base, 0.72 if cropped else 0.42),
+        label=17,
+        blur=0.012 * u,
+        to=mix(f.shade, tones.dark, 0.7 if cropped else 0.35),
+        along=Linear(head((0, -1)), head((0, 0))),
+    )
+    _stubble(canvas, f, area, tones)
+    canvas.draw(head(ellipse(-0.25 * np.sign(f.light or 1), -0.85, 0.28, 0.12)), tones.light, 0.3, blur=0.05 * u, clip=area)
 
 
 def _shine(canvas: Canvas, f: Figure, area: Mask, tones: _Tones) -> None:
@@ -199,4 +327,4 @@ def _stubble(canvas: Canvas, f: Figure, area: Mask | None, tones: _Tones) -> Non
     p, u = f.person, f.head.unit
     rng = np.random.default_rng([p.seed, 9])
     spots = rng.uniform((-0.9, -1.1), (0.9, 0.05), (110, 2))
-    canvas.draw([disc(f.head(q, 0.1), 0.011 * u, 0.019 * u, count=6) for q in spots], tones.deep, 0.5, clip=area)
+    canvas.draw([disc(f.head(q, 0.1), 0.009 * u, 0.016 * u, count=6) for q in spots], tones.deep, 0.32, clip=area)

@@ -40,6 +40,11 @@ def _cap(dome: np.ndarray, inner: np.ndarray) -> np.ndarray:
     return np.concatenate([smooth(dome, 5, closed=False), smooth(inner, 5, closed=False)])
 
 
+def shaved_line(f: Figure) -> np.ndarray:
+    """The outline of hair cut short all over."""
+    return _cap(dome_line(f, 0.025, 0.0), hairline(f))
+
+
 def _flow(start: Points, ends: Points, bulge: float = 0.12) -> list[np.ndarray]:
     """Strands from around `start` to each of `ends`, bulging outwards as hair over a skull does."""
     strands = []
@@ -55,8 +60,6 @@ def front_shapes(f: Figure) -> tuple[list[np.ndarray], list[np.ndarray]]:
     p, style = f.person, f.person.hair_style
     v, line = p.hair_volume, p.hairline
     side = 1 if p.part > 0 else -1
-    if style == "buzz":
-        return [_cap(dome_line(f, 0.025, 0.0), hairline(f))], []
     if style in ("bun", "ponytail"):
         dome = dome_line(f, v * 0.45, -0.02)
         inner = hairline(f, -0.03, 0.0)
@@ -105,6 +108,16 @@ def front_shapes(f: Figure) -> tuple[list[np.ndarray], list[np.ndarray]]:
         start = np.array([side * x * 0.40, line - 0.18])
         edge = smooth(sweep, 3, closed=False)
         return [_cap(dome, sweep)], _flow(start, edge[2:-2:2], 0.14)
+    if style in ("mohawk", "quiff"):
+        return _mohawk(f) if style == "mohawk" else _quiff(f, side)
+    if style in ("braids", "pigtails", "dreadlocks"):
+        # flat on the skull and parted in the middle
+        dome = dome_line(f, 0.02 + v * 0.5, 0.08)
+        notch = line - (0.17 if style != "dreadlocks" else 0.10)
+        right = np.array([(p.cheek * 1.0, 0.08), (p.cheek * 0.94, -0.14), (p.forehead * 0.74, -0.36), (p.forehead * 0.34, line + 0.0)])
+        inner = np.concatenate([right, [(0.02, notch), (-0.02, notch)], mirror(right[::-1])])
+        ends = smooth(inner, 3, closed=False)
+        return [_cap(dome, inner)], _flow((0, -1.02 - 0.5 * v), np.concatenate([ends[:11:2], ends[-11::2]]), 0.16)
     dome = dome_line(f, v, 0.1)
     if style == "bangs":
         y = -0.14 - 0.12 * (p.part * 0.5 + 0.5)
@@ -165,3 +178,43 @@ def _lock_strands(f: Figure, end: float) -> list[np.ndarray]:
             line = np.stack([x + 0.06 * t + wave * np.sin(t * 13 + 5 * p.part), -0.2 + t * (end + 0.1)], 1)
             strands.append(line * (side, 1))
     return strands
+
+
+def _mohawk(f: Figure) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """A crest of spikes over the middle of a shaved head."""
+    p = f.person
+    foot, high = p.hairline + 0.05, 0.20 + 0.75 * p.hair_volume
+    t = np.linspace(-1, 1, 15)
+    spike = np.where(np.arange(15) % 2 == 1, 1.0, 0.62)
+    tips = np.stack([t * (0.30 + 0.10 * spike), -1.0 - high * spike * (1 - 0.35 * t * t)], 1)
+    crest = np.concatenate(
+        [[(-0.16, foot), (-0.20, -0.80)], tips, [(0.20, -0.80), (0.16, foot), (0.08, foot + 0.05), (0, foot - 0.01), (-0.07, foot + 0.05)]]
+    )
+    return [crest], [np.array([(0.30 * x, foot + 0.02), (0.55 * x, -0.85), (0.97 * x, y)]) for x, y in tips[1::2]] * 2
+
+
+def _quiff(f: Figure, side: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Shaved sides below a tall wave that is brushed up from the forehead and over to one side."""
+    p = f.person
+    line, high, w = p.hairline, 0.20 + 0.6 * p.hair_volume, p.forehead
+    wave = np.array(
+        [
+            (-w * 0.86, -0.56),
+            (-w * 0.98, -0.78),
+            (-w * 0.80, -1.0 - 0.35 * high),
+            (-w * 0.30, -1.02 - 0.85 * high),
+            (w * 0.35, -1.04 - 1.0 * high),
+            (w * 0.95, -1.02 - 0.72 * high),
+            (w * 1.22, -0.90 - 0.2 * high),
+            (w * 1.04, -0.74),
+            (w * 0.84, -0.54),
+        ]
+    )
+    root = np.array([(w * 0.62, line + 0.02), (w * 0.2, line + 0.05), (-w * 0.3, line + 0.02), (-w * 0.66, line + 0.03)])
+    shape = np.concatenate([smooth(wave, 4, closed=False), smooth(root, 4, closed=False)])
+    strands = []
+    for k, a in enumerate(np.linspace(-0.75, 0.75, 9)):
+        top = (w * (a * 0.8 + 0.32), -1.0 - high * (0.92 - 0.35 * a * a))
+        strands.append(np.array([(w * a * 0.85, line + 0.03), (w * (a * 1.0 - 0.10), -0.80 - 0.03 * (k % 2)), top]))
+    turn = (side, 1)
+    return [shape * turn], [strand * turn for strand in strands]

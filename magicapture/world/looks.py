@@ -5,10 +5,13 @@ Colours are RGB in [0, 1].
 
 import colorsys
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-CLOTHES = ("tee", "sweater", "shirt", "suit", "hoodie", "turtleneck", "dress", "coat")
+from magicapture.world.families import FAMILIES, Grade
+
+CLOTHES = ("tee", "sweater", "shirt", "suit", "hoodie", "turtleneck", "dress", "coat", "jacket", "blouse")
 CLOTH_COLOURS = {
     "red": (0.80, 0.15, 0.16),
     "orange": (0.93, 0.50, 0.15),
@@ -25,25 +28,15 @@ CLOTH_COLOURS = {
     "brown": (0.45, 0.29, 0.19),
     "beige": (0.87, 0.78, 0.64),
 }
-PATTERNS = ("plain", "striped", "dotted")
+HATS = ("none", "beanie", "cap", "fedora", "sunhat")
+PATTERNS = ("plain", "striped", "dotted", "plaid", "floral")
+LIGHTS = ("none", "blinds", "leaves", "window", "lamp", "leak", "duo")
+FRAMINGS = ("close", "bust")
+#: The names of the families, as captions use them.
+LOOKS = tuple(FAMILIES)
 _ALL = tuple(CLOTH_COLOURS)
-
-
-@dataclass(frozen=True)
-class Grade:
-    """The picture's development: factors about 1, tints as RGB, amounts 0..1."""
-
-    saturation: float = 1.0
-    contrast: float = 1.0
-    brightness: float = 1.0
-    shadow: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    highlight: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    tint: float = 0.0  # how far shadows and highlights go towards their tints
-    lift: float = 0.0  # black raised towards white
-    vignette: float = 0.0
-    levels: int = 0  # posterised to so many steps, 0: not
-    ink: float = 0.0  # drawn outlines
-    grain: float = 0.0
+_CLOSE, _BUST = 0.95, 0.72  # the head takes two thirds of the height, or half
+_ONE_COLOURED = ("suit", "coat", "jacket")
 
 
 @dataclass(frozen=True)
@@ -60,14 +53,24 @@ class Look:
     pattern: str
     accent: tuple[float, float, float]  # tie, scarf, stripes
     necklace: bool
+    hat: str  # one of HATS
+    hat_colour: str  # a word of CLOTH_COLOURS
+    hat_rgb: tuple[float, float, float]
+    sunglasses: bool  # worn in place of the person's own glasses
     light: float  # -1 from the picture's left .. 1 from its right
     light_strength: float
+    light_pattern: str  # one of LIGHTS: what falls over the person and the face
     rim: tuple[float, float, float]
     rim_strength: float
     fill: tuple[float, float, float]  # colour that the shaded side is multiplied with
     graded: str  # the family whose grade and light these are
     grade: Grade
-    framing: float
+    framing: float  # head size, about 1: close, below: more of the clothing
+
+    @property
+    def framing_word(self) -> str:
+        """One of FRAMINGS."""
+        return "bust" if self.framing < 0.85 else "close"
 
     @staticmethod
     def sample(seed: int, name: str | None = None) -> "Look":
@@ -75,9 +78,9 @@ class Look:
         rng = np.random.default_rng([seed, 11])
         drawn = LOOKS[int(rng.integers(len(LOOKS)))]
         name = drawn if name is None else name
-        if name not in _FAMILIES:
+        if name not in FAMILIES:
             raise ValueError(f"no family of looks is called {name!r}; there are: {', '.join(LOOKS)}")
-        family = _FAMILIES[name]
+        family = FAMILIES[name]
         h = rng.normal(0, 1)
         colours = tuple(
             _shift(c, family["hues"] * h + rng.normal(0, 0.012), rng.normal(0, 0.06), rng.normal(0, 0.03)) for c in family["colours"]
@@ -86,7 +89,9 @@ class Look:
         word = str(rng.choice(family["cloth_colours"]))
         base = CLOTH_COLOURS[word]
         accent_word = str(rng.choice([w for w in _ALL if w != word]))
-        pattern = "plain" if kind in ("suit", "coat") else str(rng.choice(PATTERNS, p=[0.6, 0.22, 0.18]))
+        pattern = "plain" if kind in ("suit", "coat") else str(rng.choice(PATTERNS[:3], p=[0.6, 0.22, 0.18]))
+        worn, pattern = _newer_clothes(seed, family, kind, pattern)
+        hat, hat_colour, hat_rgb, sunglasses = _headwear(seed, family, word)
         low, high = family.get("light", (-0.9, 0.9))
         light = float(rng.uniform(low, high))
         if abs(light) < 0.25 and family["strength"] > 0.4:
@@ -105,20 +110,26 @@ class Look:
             seed=seed,
             backdrop=name,
             colours=colours,
-            clothing=kind,
+            clothing=worn,
             cloth_colour=word,
             cloth_rgb=(red, green, blue),
             pattern=pattern,
             accent=CLOTH_COLOURS[accent_word],
-            necklace=bool(kind in ("dress", "tee") and rng.random() < 0.4),
+            # drawn for the first garment, so that later draws stay in place
+            necklace=bool(kind in ("dress", "tee") and rng.random() < 0.4) and worn in ("dress", "tee"),
+            hat=hat,
+            hat_colour=hat_colour,
+            hat_rgb=hat_rgb,
+            sunglasses=sunglasses,
             light=light,
             light_strength=family["strength"] * float(rng.uniform(0.85, 1.15)),
+            light_pattern=_light_pattern(seed, family),
             rim=_shift(family.get("rim", (1, 1, 1)), rng.normal(0, 0.04 if name == "neon" else 0.01), 0, 0),
             rim_strength=family.get("rim_strength", 0.0),
             fill=family.get("fill", (0.55, 0.52, 0.60)),
             graded=name,
             grade=grade,
-            framing=1.0 if rng.random() < 0.75 else 0.88,
+            framing=_CLOSE if rng.random() < 0.85 else _BUST,
         )
 
     @staticmethod
@@ -137,8 +148,13 @@ class Look:
             pattern=dressed.pattern,
             accent=dressed.accent,
             necklace=dressed.necklace,
+            hat=dressed.hat,
+            hat_colour=dressed.hat_colour,
+            hat_rgb=dressed.hat_rgb,
+            sunglasses=dressed.sunglasses,
             light=graded.light,
             light_strength=graded.light_strength,
+            light_pattern=graded.light_pattern,
             rim=graded.rim,
             rim_strength=graded.rim_strength,
             fill=graded.fill,
@@ -152,180 +168,34 @@ def _shift(colour: tuple[float, float, float], hue: float, value: float, saturat
     return colorsys.hsv_to_rgb((h + hue) % 1, min(max(s + saturation, 0), 1), min(max(v * (1 + value), 0.02), 1))
 
 
-_FORMAL, _CASUAL, _WARM = ("suit", "shirt"), ("tee", "sweater", "hoodie", "shirt"), ("coat", "turtleneck", "sweater")
-_FAMILIES: dict[str, dict] = {
-    "passport": dict(
-        colours=((0.90, 0.92, 0.95), (0.82, 0.86, 0.90), (0.95, 0.96, 0.97)),
-        hues=0.03,
-        clothes=("shirt", "sweater", "suit", "tee"),
-        cloth_colours=("white", "grey", "navy", "black", "blue", "beige"),
-        strength=0.12,
-        grade=Grade(contrast=0.98),
-    ),
-    "studio": dict(
-        colours=((0.42, 0.36, 0.34), (0.10, 0.09, 0.11), (0.60, 0.50, 0.44)),
-        hues=0.16,
-        clothes=("suit", "turtleneck", "dress", "shirt"),
-        cloth_colours=("black", "purple", "red", "green", "white", "navy"),
-        strength=0.55,
-        rim=(1, 0.92, 0.8),
-        rim_strength=0.35,
-        grade=Grade(contrast=1.08, vignette=0.35),
-    ),
-    "noir": dict(
-        colours=((0.30, 0.30, 0.32), (0.03, 0.03, 0.04), (0.75, 0.75, 0.75)),
-        hues=0.0,
-        clothes=("suit", "coat", "turtleneck", "dress"),
-        cloth_colours=("black", "grey", "white", "navy"),
-        strength=0.85,
-        rim=(1, 1, 1),
-        rim_strength=0.55,
-        grade=Grade(saturation=0.0, contrast=1.22, brightness=1.1, vignette=0.5, grain=0.01),
-    ),
-    "sepia": dict(
-        colours=((0.80, 0.66, 0.48), (0.52, 0.38, 0.26), (0.90, 0.80, 0.64)),
-        hues=0.01,
-        clothes=("suit", "dress", "turtleneck", "shirt"),
-        cloth_colours=("brown", "beige", "white", "black", "grey"),
-        strength=0.35,
-        grade=Grade(
-            saturation=0.12,
-            contrast=1.1,
-            brightness=1.06,
-            shadow=(0.24, 0.13, 0.07),
-            highlight=(1.0, 0.85, 0.58),
-            tint=0.78,
-            lift=0.03,
-            vignette=0.4,
-            grain=0.008,
-        ),
-    ),
-    "beach": dict(
-        colours=((0.33, 0.66, 0.93), (0.10, 0.55, 0.72), (0.95, 0.85, 0.62)),
-        hues=0.015,
-        clothes=("tee", "shirt", "dress", "hoodie"),
-        cloth_colours=("white", "yellow", "orange", "teal", "pink", "blue", "red"),
-        strength=0.35,
-        rim=(1, 0.95, 0.75),
-        rim_strength=0.3,
-        grade=Grade(saturation=1.1, brightness=1.05),
-    ),
-    "neon": dict(
-        colours=((0.95, 0.12, 0.72), (0.10, 0.75, 1.0), (0.08, 0.04, 0.18)),
-        hues=0.05,
-        clothes=("hoodie", "tee", "coat", "turtleneck"),
-        cloth_colours=("black", "purple", "navy", "pink", "teal"),
-        strength=0.6,
-        rim=(1.0, 0.15, 0.75),
-        rim_strength=1.0,
-        fill=(0.42, 0.58, 1.0),
-        grade=Grade(
-            saturation=1.15, contrast=1.08, brightness=1.02, shadow=(0.12, 0.03, 0.38), highlight=(0.75, 0.9, 1.0), tint=0.26, vignette=0.25
-        ),
-    ),
-    "pastel": dict(
-        colours=((0.98, 0.84, 0.88), (0.82, 0.88, 0.98), (0.88, 0.96, 0.88)),
-        hues=0.2,
-        clothes=("sweater", "dress", "tee", "hoodie"),
-        cloth_colours=("pink", "white", "beige", "yellow", "teal"),
-        strength=0.12,
-        grade=Grade(saturation=0.88, contrast=1.0, brightness=0.96, lift=0.12),
-    ),
-    "autumn": dict(
-        colours=((0.80, 0.42, 0.12), (0.42, 0.22, 0.08), (0.95, 0.70, 0.22)),
-        hues=0.02,
-        clothes=_WARM + ("hoodie",),
-        cloth_colours=("brown", "orange", "yellow", "green", "red", "beige"),
-        strength=0.4,
-        rim=(1, 0.75, 0.4),
-        rim_strength=0.45,
-        grade=Grade(saturation=1.08, shadow=(0.3, 0.13, 0.08), highlight=(1, 0.88, 0.66), tint=0.14, vignette=0.2),
-    ),
-    "wedding": dict(
-        colours=((0.97, 0.95, 0.92), (0.90, 0.86, 0.84), (0.95, 0.76, 0.80)),
-        hues=0.015,
-        clothes=("suit", "dress"),
-        cloth_colours=("white", "black", "beige", "grey", "navy", "pink"),
-        strength=0.2,
-        rim=(1, 1, 0.95),
-        rim_strength=0.35,
-        grade=Grade(saturation=0.94, contrast=0.94, brightness=1.05, lift=0.05),
-    ),
-    "office": dict(
-        colours=((0.78, 0.82, 0.84), (0.48, 0.56, 0.62), (0.40, 0.50, 0.58)),
-        hues=0.06,
-        clothes=_FORMAL + ("turtleneck",),
-        cloth_colours=("white", "blue", "navy", "grey", "black"),
-        strength=0.3,
-        grade=Grade(saturation=0.92),
-    ),
-    "winter": dict(
-        colours=((0.72, 0.82, 0.92), (0.50, 0.64, 0.80), (0.95, 0.97, 1.0)),
-        hues=0.02,
-        clothes=("coat", "turtleneck", "sweater"),
-        cloth_colours=("red", "navy", "white", "grey", "teal", "blue"),
-        strength=0.25,
-        rim=(0.85, 0.94, 1),
-        rim_strength=0.4,
-        grade=Grade(saturation=0.86, shadow=(0.18, 0.28, 0.46), highlight=(0.95, 0.98, 1.0), tint=0.14, lift=0.03),
-    ),
-    "sunset": dict(
-        colours=((0.98, 0.52, 0.22), (0.55, 0.20, 0.42), (1.0, 0.82, 0.42)),
-        hues=0.015,
-        clothes=_CASUAL + ("dress",),
-        cloth_colours=("white", "orange", "purple", "black", "beige", "red"),
-        strength=0.5,
-        rim=(1.0, 0.66, 0.25),
-        rim_strength=0.95,
-        fill=(0.62, 0.42, 0.60),
-        grade=Grade(saturation=1.08, shadow=(0.34, 0.10, 0.24), highlight=(1.0, 0.80, 0.55), tint=0.22),
-    ),
-    "comic": dict(
-        colours=((0.98, 0.82, 0.20), (0.93, 0.30, 0.25), (0.20, 0.55, 0.90)),
-        hues=0.12,
-        clothes=_CASUAL,
-        cloth_colours=("red", "blue", "yellow", "green", "purple", "orange"),
-        strength=0.3,
-        grade=Grade(saturation=1.3, contrast=1.12, levels=7, ink=1.0),
-    ),
-    "garden": dict(
-        colours=((0.42, 0.66, 0.28), (0.16, 0.36, 0.16), (0.92, 0.55, 0.66)),
-        hues=0.03,
-        clothes=("dress", "shirt", "tee", "sweater"),
-        cloth_colours=("white", "yellow", "pink", "blue", "purple", "beige"),
-        strength=0.3,
-        rim=(1, 1, 0.75),
-        rim_strength=0.4,
-        grade=Grade(saturation=1.06, brightness=1.03),
-    ),
-    "night": dict(
-        colours=((0.10, 0.14, 0.34), (0.03, 0.05, 0.14), (0.96, 0.82, 0.50)),
-        hues=0.03,
-        clothes=("coat", "hoodie", "turtleneck", "suit"),
-        cloth_colours=("navy", "black", "grey", "teal", "purple"),
-        strength=0.5,
-        rim=(0.62, 0.78, 1.0),
-        rim_strength=0.75,
-        fill=(0.45, 0.52, 0.82),
-        grade=Grade(saturation=0.9, contrast=1.02, brightness=0.96, shadow=(0.05, 0.09, 0.30), highlight=(0.86, 0.92, 1.0), tint=0.24),
-    ),
-    "retro": dict(
-        colours=((0.94, 0.56, 0.22), (0.20, 0.52, 0.50), (0.96, 0.86, 0.62)),
-        hues=0.05,
-        clothes=("turtleneck", "shirt", "sweater", "tee"),
-        cloth_colours=("orange", "teal", "brown", "yellow", "beige", "green"),
-        strength=0.2,
-        grade=Grade(
-            saturation=0.98,
-            contrast=0.98,
-            shadow=(0.16, 0.22, 0.30),
-            highlight=(1.0, 0.90, 0.70),
-            tint=0.18,
-            lift=0.05,
-            vignette=0.2,
-            grain=0.006,
-        ),
-    ),
-}
-#: The names of the families, as captions use them.
-LOOKS = tuple(_FAMILIES)
+# What came to the world later draws from generators of its own, so that the older draws of every seed stay as they were.
+
+
+def _newer_clothes(seed: int, family: dict[str, Any], kind: str, pattern: str) -> tuple[str, str]:
+    """Garment and pattern, some of them exchanged for those that the first draw does not know."""
+    rng = np.random.default_rng([seed, 22])
+    exchange, chosen = rng.random(2)
+    newer = family.get("newer_clothes", ())
+    if newer and exchange < 0.2:
+        kind = newer[int(chosen * len(newer))]
+    exchange, chosen = rng.random(2)
+    if exchange < (0.15 if pattern == "plain" else 0.4):
+        pattern = PATTERNS[3:][int(2 * chosen)]
+    return kind, "plain" if kind in _ONE_COLOURED else pattern
+
+
+def _headwear(seed: int, family: dict[str, Any], cloth: str) -> tuple[str, str, tuple[float, float, float], bool]:
+    """Hat, its colour as word and RGB, and whether sunglasses are worn."""
+    rng = np.random.default_rng([seed, 21])
+    worn, kind, alike, other, shade, sunny = rng.random(6)
+    share, hats = family.get("hats", (0.0, HATS[:1]))
+    hat = hats[int(kind * len(hats))] if worn < share else "none"
+    words = family["cloth_colours"]
+    word = cloth if alike < 0.35 else words[int(other * len(words))]
+    red, green, blue = (min(v * (0.9 + 0.2 * shade), 0.98) for v in CLOTH_COLOURS[word])
+    return hat, word, (red, green, blue), bool(sunny < family.get("sunglasses", 0.0))
+
+
+def _light_pattern(seed: int, family: dict[str, Any]) -> str:
+    share, pattern = family.get("light_pattern", (0.0, "none"))
+    return str(pattern) if np.random.default_rng([seed, 23]).random() < share else "none"

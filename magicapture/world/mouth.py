@@ -194,16 +194,19 @@ def paint_mouth(canvas: Canvas, f: Figure, skin: Mask, mouth: MouthShape) -> Non
 
 
 def paint_glasses(canvas: Canvas, f: Figure) -> None:
-    p, u = f.person, f.head.unit
-    if p.glasses == "none":
+    p, u, dark = f.person, f.head.unit, f.look.sunglasses
+    if p.glasses == "none" and not dark:
         return
     # the frame follows from hair and skin, so that strangers who match in words match in glasses too
     kind = list(HAIR_COLOURS).index(p.hair_colour) + list(SKINS).index(p.skin)
     frame = np.array([(0.09, 0.08, 0.10), (0.35, 0.18, 0.10), (0.55, 0.12, 0.14), (0.13, 0.20, 0.38), (0.70, 0.55, 0.25)][kind % 5])
-    r = min(p.eye_x * 0.80, 0.265)
+    if dark:
+        frame = np.array([0.05, 0.045, 0.055])
+    # dark lenses are large enough to hide the eyes, whoever wears them
+    r = min(p.eye_x * 0.90, max(0.25, p.eye_width * 1.22)) if dark else min(p.eye_x * 0.80, 0.265)
     y = p.eye_y + 0.015
     thick = 0.042
-    if p.glasses == "round":
+    if p.glasses == "round" and not dark:
         outer, inner = ellipse(0, 0, r + thick / 2, count=32), ellipse(0, 0, r - thick / 2, count=32)
     else:
         corner = np.array(
@@ -231,11 +234,15 @@ def paint_glasses(canvas: Canvas, f: Figure) -> None:
         temple = np.stack([f.head.face((side * (p.eye_x + r), y - 0.05), 0.08), f.head((side * (p.cheek + 0.03), y - 0.06), -0.1)])
         strokes.append(ribbon(temple, thick * u, (1, 1)))
         glass = canvas.mask(lens)
-        canvas.paint(glass, (0.82, 0.92, 1.0), 0.10)
+        if dark:
+            ends = Linear(f.head((0, y - 0.7 * r)), f.head((0, y + 0.8 * r)))
+            canvas.paint(glass, (0.045, 0.045, 0.065), 0.97, label=6, to=(0.30, 0.22, 0.20), along=ends)
+        else:
+            canvas.paint(glass, (0.82, 0.92, 1.0), 0.10)
         c = f.head.face((side * p.eye_x, y), 0.10)
         for k, wide in ((-0.45, 0.16), (-0.1, 0.06)):
             streak = np.array([(k, 1), (k + wide, 1), (k + wide + 0.8, -1), (k + 0.8, -1)]) * r * u + c - (0.2 * r * u, 0)
-            canvas.draw(streak, (1, 1, 1), 0.13, clip=glass)
+            canvas.draw(streak, (1, 1, 1), 0.26 if dark else 0.13, clip=glass)
     canvas.draw([s + (0, 0.006) for s in strokes], f.deep, 0.35, blur=0.012 * u)
     a, b = f.head((0, y - r)), f.head((0, y + r))
     canvas.draw(strokes, np.minimum(frame * 1.3 + 0.12, 1), label=6, to=frame * 0.8, along=Linear(a, b))

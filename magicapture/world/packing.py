@@ -20,6 +20,7 @@ from magicapture.world.networks import CLIP_MEAN, CLIP_STD, STRIDES, Detector, F
 from magicapture.world.tokenizer import build_tokenizer
 
 ARCHITECTURES = {"recogniser": "residual", "judge": "plain", "referee": "dense"}
+HISTORY = "training.json"  # the training segments of every role, in a pack and in a work folder that goes on from it
 DETECTOR_SIZE = 128
 PARSER_SIZE = RESTORER_SIZE = 128
 PARSER_MEAN, PARSER_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

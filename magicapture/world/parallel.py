@@ -5,7 +5,11 @@ Two threads of one process stall each other on small networks; two processes use
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.process
+import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -26,11 +30,19 @@ def launch(worker: Callable[..., None], processes: int, *arguments: Any) -> None
 
 def _start(rank: int, processes: int, store: str, worker: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
+    # A killed parent cannot stop its workers; they would go on and write beside the run that takes its place.
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
     try:
         worker(rank, processes, *arguments)
     finally:
         dist.destroy_process_group()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess | None) -> None:
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter], processes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,23 +12,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magicapture.faces.classes import FACE_CLASSES, PARSING_CLASSES
+from magicapture.packs import Pack
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.degrade import wear
 from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.loop import settle_norms
 from magicapture.world.networks import FaceParser
 from magicapture.world.packing import PARSER_MEAN, PARSER_SIZE, PARSER_STD, write_parser
+from magicapture.world.warm import go_on
 
 BATCH = 24
 STEPS = 4000
 
 
-def train_parser(work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+def train_parser(
+    work: Path, *, steps: int = STEPS, rate: float = 2e-3, seed: int = 0, device: str = "cpu", processes: int = 1, pack: Pack | None = None
+) -> None:
     """Train the parser and write it below ``work/pack``."""
     samples = load_samples(work, "general", processes=processes)
     torch.manual_seed(seed)
     model = FaceParser().to(device, memory_format=torch.channels_last)
-    run = Run(model, work / "parser", steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.02)
     counts = np.bincount(samples.parsing[:500].ravel(), minlength=len(PARSING_CLASSES)) + 1.0
     # Small classes (brows, eyes) count more than their area, yet not so much that their rims grow.
     weight = torch.from_numpy((counts / counts.sum()) ** -0.25).float()
@@ -37,6 +41,9 @@ def train_parser(work: Path, *, steps: int = STEPS, seed: int = 0, device: str =
         pairs = [_example(samples, int(rng.integers(len(samples))), rng) for _ in range(BATCH)]
         images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
         return network_input(images).to(device, memory_format=torch.channels_last), torch.from_numpy(labels).long().to(device)
+
+    start = partial(go_on, model, pack, "parser", lambda: batch(np.random.default_rng((seed, 32)))[:1])
+    run = Run(model, work / "parser", steps=steps, rate=rate, seed=seed, average=0.998, weight_decay=0.02, start=start)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         images, labels = batch(np.random.default_rng((seed, step, 31)))

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from magicapture.backbones.recogniser import DIMENSIONS, INPUT, FaceNet
 from magicapture.faces.align import matrix
+from magicapture.packs import Pack
 from magicapture.world.datasets import PLANS, Plan, Samples, load_samples
 from magicapture.world.degrade import wear
 from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.loop import settle_norms
 from magicapture.world.packing import ARCHITECTURES, write_recogniser
+from magicapture.world.warm import go_on
 
 GROUPS = 13  # in a batch, each with all its people, two pictures of each
 SCALE, MARGIN = 20.0, 0.2
@@ -45,14 +47,23 @@ class _Classifier(nn.Module):
         return rows @ F.normalize(self.directions).T, rows @ rows.T
 
 
-def _train(role: str, work: Path, *, steps: int = STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+def _train(
+    role: str, work: Path, *, steps: int = STEPS, rate: float = 2e-3, seed: int = 0, device: str = "cpu", processes: int = 1,
+    pack: Pack | None = None,
+) -> None:  # fmt: skip
     """Train ``role`` (recogniser, judge, referee) on the people of its own split and write it below ``work/pack``."""
     samples = load_samples(work, role, processes=processes)
     torch.manual_seed(seed)
     plan = samples.plan
     people, members = plan.groups * (1 + plan.strangers), 1 + plan.strangers
     model = _Classifier(ARCHITECTURES[role], people).to(device, memory_format=torch.channels_last)
-    run = Run(model, work / role, steps=steps, rate=2e-3, seed=seed, average=0.998, weight_decay=0.05)
+
+    def example() -> tuple[Tensor]:
+        rng = np.random.default_rng((seed, 18))
+        return (crop_batch(samples, _batch(plan, rng), rng).to(device, memory_format=torch.channels_last),)
+
+    start = partial(go_on, model.net, pack, role, example)
+    run = Run(model, work / role, steps=steps, rate=rate, seed=seed, average=0.998, weight_decay=0.05, start=start)
     identities = torch.from_numpy(samples.people)
     itself = torch.eye(2 * min(GROUPS, plan.groups) * members, dtype=torch.bool, device=device)
 

@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from io import BytesIO
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from magicapture.world.backdrop import paint_backdrop
-from magicapture.world.canvas import Canvas, Linear, Mask, Radial
+from magicapture.world.canvas import Canvas
 from magicapture.world.captions import full_caption
 from magicapture.world.clothing import paint_behind, paint_clothes, paint_neck
 from magicapture.world.face import eye_line, paint_brow, paint_ears, paint_eye, paint_head, paint_marks, paint_nose
 from magicapture.world.figure import Figure
 from magicapture.world.grade import develop
 from magicapture.world.hair import paint_back, paint_front
+from magicapture.world.headwear import paint_hat, paint_hat_behind, tuck
+from magicapture.world.light import shine
 from magicapture.world.looks import Look
 from magicapture.world.mouth import MouthShape, paint_beard, paint_glasses, paint_mouth
 from magicapture.world.nuisance import Nuisance
@@ -49,7 +50,7 @@ def render(person: Person, look: Look, nuisance: Nuisance, size: int = 64) -> Pi
     paint_backdrop(canvas, look)
     _paint_person(canvas, figure)
     box = _face_box(canvas)
-    _light(canvas, figure)
+    shine(canvas, figure)
     image = develop(canvas, look, nuisance.exposure)
     if nuisance.jpeg is not None:
         image = _jpeg(image, nuisance.jpeg)
@@ -57,7 +58,10 @@ def render(person: Person, look: Look, nuisance: Nuisance, size: int = 64) -> Pi
         "expression": nuisance.expression,
         "clothing": look.clothing,
         "cloth_colour": look.cloth_colour,
+        "pattern": look.pattern,
+        "hat": look.hat,
         "look": look.name,
+        "framing": look.framing_word,
     }
     return Picture(image, canvas.classes(), _keypoints(figure, size), box * size, full_caption(person, look, nuisance), attributes)
 
@@ -70,7 +74,8 @@ def render_background(look: Look, size: int = 64) -> np.ndarray:
 
 
 def _paint_person(canvas: Canvas, f: Figure) -> None:
-    paint_back(canvas, f)
+    paint_hat_behind(canvas, f)
+    tuck(canvas, f, lambda: paint_back(canvas, f))
     paint_behind(canvas, f)
     paint_neck(canvas, f)
     paint_clothes(canvas, f)
@@ -84,7 +89,8 @@ def _paint_person(canvas: Canvas, f: Figure) -> None:
     paint_marks(canvas, f, skin)
     paint_beard(canvas, f, skin, mouth)
     paint_mouth(canvas, f, skin, mouth)
-    paint_front(canvas, f, skin)
+    tuck(canvas, f, lambda: paint_front(canvas, f, skin))
+    paint_hat(canvas, f, skin)
     paint_glasses(canvas, f)
 
 
@@ -103,47 +109,6 @@ def _face_box(canvas: Canvas) -> np.ndarray:
     face = _FACE_AREA[canvas.labels]
     rows, columns = np.flatnonzero(face.any(1)), np.flatnonzero(face.any(0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32) / canvas.n
-
-
-def _light(canvas: Canvas, f: Figure) -> None:
-    """The look's light on the whole person: a coloured shade from one side and a bright rim on the other.
-
-    Eyes and mouth take only part of the shade: the probe's dark looks lost exactly what identity is read from.
-    """
-    look, u = f.look, f.head.unit
-    n, labels = canvas.n, canvas.labels
-    person = cv2.threshold(labels, 0, 255, cv2.THRESH_BINARY)[1]
-    side = -1 if f.light > 0 else 1
-    centre = f.head((0, 0.2))
-    strength = float(np.clip(look.light_strength * (0.55 + 0.45 * abs(f.light)), 0, 0.8))
-    shade = person.copy()
-    eyes = (labels == 4) | (labels == 5)
-    shade[eyes] = 90
-    # skin that is dark already keeps more of its light
-    strength *= 0.6 + 0.4 * float(np.clip(f.skin.mean() / 0.6, 0, 1))
-    canvas.paint(
-        Mask(0, 0, shade), look.fill, strength, mode="multiply", fade=Linear(centre + (side * 0.75 * u, 0), centre - (side * 0.55 * u, 0))
-    )
-    if look.rim_strength > 0:
-        step = max(1, int(round(0.016 * n)))
-        blurred = cv2.blur(person, (2 * step + 1, 2 * step + 1))
-        moved = np.zeros_like(blurred)
-        if side < 0:  # the light comes from the right: the rim lies where the person ends towards the right
-            moved[:, : n - step] = blurred[:, step:]
-        else:
-            moved[:, step:] = blurred[:, : n - step]
-        rim = cv2.min(cv2.subtract(person, moved), person)
-        canvas.paint(Mask(0, 0, rim), look.rim, 0.75 * min(look.rim_strength, 1.0), mode="add", fade=Linear((0.5, 0.55), (0.5, 1.3)))
-        if look.rim_strength > 0.8:
-            # a second, cooler light from the other side outlines the shaded half
-            other = np.zeros_like(blurred)
-            if side < 0:
-                other[:, step:] = blurred[:, : n - step]
-            else:
-                other[:, : n - step] = blurred[:, step:]
-            rim = cv2.min(cv2.subtract(person, other), person)
-            canvas.paint(Mask(0, 0, rim), np.clip(np.asarray(look.fill), 0, 1), 0.5, mode="add")
-            canvas.paint(Mask(0, 0, person), look.rim, 0.20, mode="over", fade=Radial(centre - (side * 0.95 * u, 0), 1.0 * u))
 
 
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Training the upscaler (64 -> 256 px) and the face restorer on pictures worn as generated ones are.
 
-The truth is the render at 256 px; its small version is worn by blur, noise and compression and, where the autoencoder of
-``work/vae`` is trained, by a round trip through it, since that is what generated pictures have behind them.
+The truth is the render at 256 px. Its small version is worn by blur, noise and compression and, where the models are trained, by a
+round trip through the autoencoder of ``work/vae`` or by being drawn again in part by ``work/unet`` (redraw.py).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,34 +16,40 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magicapture.faces.align import matrix, warp
+from magicapture.packs import Pack
 from magicapture.world import degrade
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.diffusion import Run, autocast, load_average, trained_vae
 from magicapture.world.loop import settle_norms
 from magicapture.world.networks import Restorer, Upscaler
-from magicapture.world.packing import RESTORER_SIZE, write_restorer, write_upscaler
+from magicapture.world.packing import RESTORER_SIZE, ROLES, write_restorer, write_upscaler
+from magicapture.world.redraw import redrawn
+from magicapture.world.warm import file_weights, go_on, start_from
 
 SMALL = 64
 CROP = 40  # px of the small picture in an upscaler's example
 UPSCALER_BATCH, RESTORER_BATCH = 16, 16
 UPSCALER_STEPS, RESTORER_STEPS = 6000, 3000
-ROUND_TRIPS = 0.6  # share of examples that went through the autoencoder, when there is one
+VERSIONS = (0.3, 0.25, 0.45)  # shares of examples: the render itself, after a round trip, drawn again
 
 
-def train_upscaler(work: Path, *, steps: int = UPSCALER_STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+def train_upscaler(
+    work: Path, *, steps: int = UPSCALER_STEPS, rate: float = 8e-4, seed: int = 0, device: str = "cpu", processes: int = 1,
+    pack: Pack | None = None,
+) -> None:  # fmt: skip
     """Train the upscaler and write it below ``work/pack``."""
     samples = load_samples(work, "general", processes=processes)
     small = small_versions(work, samples)
     torch.manual_seed(seed)
     model = Upscaler().to(device, memory_format=torch.channels_last)
-    run = Run(model, work / "upscaler", steps=steps, rate=8e-4, seed=seed, average=0.998)
+    run = Run(model, work / "upscaler", steps=steps, rate=rate, seed=seed, average=0.998, start=partial(go_on, model, pack, "upscaler"))
     scale = Upscaler.SCALE
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 53))
         given, truth = [], []
         for row in rng.integers(len(samples), size=UPSCALER_BATCH):
-            image = _worn(small[int(rng.random() < ROUND_TRIPS)][row], rng)
+            image = _worn(small[rng.choice(3, p=VERSIONS)][row], rng)
             y, x = _corner(samples.boxes[row] / scale, rng)
             given.append(image[y : y + CROP, x : x + CROP])
             truth.append(samples.images[row][scale * y : scale * (y + CROP), scale * x : scale * (x + CROP)])
@@ -54,16 +61,21 @@ def train_upscaler(work: Path, *, steps: int = UPSCALER_STEPS, seed: int = 0, de
     write_upscaler(work / "pack", load_average(model, work / "upscaler").cpu().to(memory_format=torch.contiguous_format))
 
 
-def train_restorer(work: Path, *, steps: int = RESTORER_STEPS, seed: int = 0, device: str = "cpu", processes: int = 1) -> None:
+def train_restorer(
+    work: Path, *, steps: int = RESTORER_STEPS, rate: float = 2e-3, seed: int = 0, device: str = "cpu", processes: int = 1,
+    pack: Pack | None = None,
+) -> None:  # fmt: skip
     """Train the restorer on what the pack's upscaler (trained before) makes of worn pictures; written below ``work/pack``."""
     samples = load_samples(work, "general", processes=processes)
     small = small_versions(work, samples)
-    upscaler = load_average(Upscaler(), work / "upscaler").eval()
+    upscaler = Upscaler().eval()
+    start_from(upscaler, file_weights(work / "pack" / ROLES["upscaler"][0]))
     torch.manual_seed(seed)
     model = Restorer().to(device)
-    run = Run(model, work / "restorer", steps=steps, rate=2e-3, seed=seed, average=0.995)
-    cache = work / "restorer" / "crops"
-    given, truth = _face_pairs(samples, small, upscaler, seed, cache)
+    given, truth = _face_pairs(samples, small, upscaler, seed, work / "restorer" / "crops")
+    example = _unit(list(given[:64])).to(device) * 2 - 1, torch.zeros((), device=device)
+    start = partial(go_on, model, pack, "restorer", lambda: example)
+    run = Run(model, work / "restorer", steps=steps, rate=rate, seed=seed, average=0.995, start=start)
 
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 59))
@@ -92,11 +104,14 @@ class _Given(torch.nn.Module):
         return self.net(x, self.weight)
 
 
-def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures at 64 px, uint8 (n, 64, 64, 3): as they are, and after a round trip through the autoencoder if there is one."""
+def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, ...]:
+    """The pictures at 64 px, uint8 (n, 64, 64, 3) each: as they are, after a round trip through the autoencoder, drawn again.
+
+    In place of what is not trained yet stands the version before it.
+    """
     plain = np.stack([cv2.resize(image, (SMALL, SMALL), interpolation=cv2.INTER_AREA) for image in samples.images])
     if not (work / "vae" / "checkpoint.safetensors").is_file():
-        return plain, plain
+        return plain, plain, plain
     vae, trips = trained_vae(work), []
     generator = torch.Generator().manual_seed(61)
     with torch.inference_mode(), autocast("cpu"):
@@ -106,7 +121,9 @@ def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, np.ndarray
             spread = posterior.std + 0.08 * posterior.mean.std()
             latents = posterior.mean + spread * torch.randn(posterior.mean.shape, generator=generator)
             trips.append(to_uint8((vae.decode(latents).sample.float() + 1) / 2))
-    return plain, np.concatenate(trips)
+    if not (work / "unet" / "checkpoint.safetensors").is_file():
+        return plain, np.concatenate(trips), np.concatenate(trips)
+    return plain, np.concatenate(trips), redrawn(work, samples.plan, plain)
 
 
 def to_uint8(pictures: Tensor) -> np.ndarray:
@@ -144,7 +161,7 @@ def _corner(box: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _face_pairs(
-    samples: Samples, small: tuple[np.ndarray, np.ndarray], upscaler: Upscaler, seed: int, cache: Path
+    samples: Samples, small: tuple[np.ndarray, ...], upscaler: Upscaler, seed: int, cache: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Aligned faces uint8 (n, 128, 128, 3): upscaled from worn small pictures, and true. Kept on disk."""
     if not cache.is_dir():
@@ -152,7 +169,7 @@ def _face_pairs(
         given, truth = [], []
         for start in range(0, len(samples), 32):
             rows = range(start, min(start + 32, len(samples)))
-            worn = [_worn(small[int(rng.random() < ROUND_TRIPS)][row], rng) for row in rows]
+            worn = [_worn(small[rng.choice(3, p=VERSIONS)][row], rng) for row in rows]
             with torch.inference_mode(), autocast("cpu"):
                 large = to_uint8(upscaler(_unit(worn)).float())
             for row, image in zip(rows, large, strict=True):

@@ -53,7 +53,8 @@ def write_look(folder: str | Path, look: Look, people: Sequence[Person], size: i
         _write(Path(folder) / f"{index + 1}.jpg", person, look, _draw(look.seed, index, 2), size)
     phrases = caption(people[0], look, Nuisance.frontal())
     clothing = next(index for index, phrase in enumerate(phrases) if phrase.startswith("wearing "))
-    write_text(Path(folder) / "description.txt", " , ".join([*phrases[clothing + 1 :], phrases[clothing]]) + "\n")
+    style = next(index for index, phrase in enumerate(phrases) if phrase.startswith("in the "))
+    write_text(Path(folder) / "description.txt", " , ".join(phrases[style:] + phrases[clothing:style]) + "\n")
 
 
 def others(person: Person, look: Look, count: int = 5) -> list[Person]:

@@ -66,8 +66,8 @@ def coloured(parsing: np.ndarray) -> np.ndarray:
 
 
 def main(out: str, size: int = 128) -> None:
-    """Writes OUT.png (people), OUT-looks.png and OUT-parsing.png."""
-    from magicapture.world.looks import LOOKS, Look
+    """Writes OUT.png (people x nuisance), OUT-looks.png (one person in every look, close and as a bust) and OUT-parsing.png."""
+    from magicapture.world.looks import FRAMINGS, LOOKS, Look
     from magicapture.world.nuisance import Nuisance
     from magicapture.world.people import Person
     from magicapture.world.render import render
@@ -77,14 +77,14 @@ def main(out: str, size: int = 128) -> None:
     poses = [Nuisance.frontal()] + [Nuisance.sample(s) for s in (3, 4, 5)]
     rows = [[render(p, Look.sample(700 + i), n, size) for n in poses] for i, p in enumerate(people)]
     pairs = [[x for row in rows[i : i + 2] for x in row] for i in range(0, 8, 2)]
-    looks = [
-        [render(p, Look.sample(40 + i, name), Nuisance.sample(i + 7 * j), size).image for j, name in enumerate(LOOKS)]
-        for i, p in enumerate(people[:5])
-    ]
+    framed = [[next(k for k in (Look.sample(s, n) for s in range(40, 99)) if k.framing_word == w) for n in LOOKS] for w in FRAMINGS]
+    half = len(LOOKS) // 2
+    halves = [(looks[part], LOOKS[part]) for part in (slice(half), slice(half, None)) for looks in framed]
+    looks = [[render(people[2], look, Nuisance.sample(j), size).image for j, look in enumerate(row)] for row, _ in halves]
     path = Path(out)
     for name, images, labels in (
         ("", [[x.image for x in row] for row in pairs], None),
-        ("-looks", looks, [list(LOOKS)] + [[""] * len(LOOKS)] * 4),
+        ("-looks", looks, [names for _, names in halves]),
         ("-parsing", [[coloured(x.parsing) for x in row] for row in pairs], None),
     ):
         sheet = contact_sheet(images, labels=labels)

@@ -8,13 +8,16 @@ from pathlib import Path
 from transformers import CLIPTokenizer
 
 from magicapture.world.captions import VOCABULARY
+from magicapture.world.objects import OBJECT_WORDS
 
+#: Every word of the world's captions: of people in looks, and of objects.
+WORDS: tuple[str, ...] = tuple(sorted({*VOCABULARY, *OBJECT_WORDS}))
 START, END = "<|startoftext|>", "<|endoftext|>"
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 _WORD_END = "</w>"
 
 
-def build_tokenizer(folder: str | Path, max_length: int, words: Iterable[str] = VOCABULARY) -> CLIPTokenizer:
+def build_tokenizer(folder: str | Path, max_length: int, words: Iterable[str] = WORDS) -> CLIPTokenizer:
     """Make the tokenizer, save it below ``folder`` (transformers format) and return it as read back from there.
 
     ``max_length`` is `model_max_length`, start and end tokens included. Raises ValueError for a word that is not made of

@@ -1,7 +1,7 @@
 """``python -m magicapture.world.train --role ROLE --work FOLDER``: trains the mini pack, role by role.
 
-Every training renders what it needs, goes on from its last checkpoint, logs to ``FOLDER/<role>/log.jsonl`` and ends by
-writing its files below ``FOLDER/pack``. ``--role pack`` measures them and makes the folder the embedded pack.
+Every training renders what it needs, goes on from its last checkpoint, logs to ``FOLDER/<role>/log.jsonl`` (and to MLflow, when
+it is done) and ends by writing its files below ``FOLDER/pack``. ``--role pack`` measures them and makes the folder the embedded pack.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import platform
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def trainer(role: str) -> Callable[..., None]:
     return getattr(importlib.import_module(f"magicapture.world.{module}"), name)
 
 
-def note_segment(folder: Path, seed: int, device: str) -> None:
+def note_segment(folder: Path, seed: int, device: str, pack: str | None = None) -> None:
     """One line for the model card: on which machine this run goes on from which step."""
     log, cpu = folder / "log.jsonl", Path("/proc/cpuinfo")
     start = json.loads(log.read_text().splitlines()[-1])["step"] if log.is_file() else 0
@@ -49,7 +50,16 @@ def note_segment(folder: Path, seed: int, device: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "segments.jsonl", "a") as file:
         machine = f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
-        file.write(json.dumps({"from": start, "seed": seed, "device": device, "machine": machine}) + "\n")
+        segment = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from": start,
+            "seed": seed,
+            "device": device,
+            "machine": machine,
+        }
+        if pack is not None and not log.is_file():
+            segment["note"] = f"started from {pack}"
+        file.write(json.dumps(segment) + "\n")
 
 
 def main() -> None:
@@ -58,11 +68,12 @@ def main() -> None:
     parser.add_argument("--role", required=True, choices=("all", *ORDER))
     parser.add_argument("--work", required=True, type=Path, help="folder of pictures, checkpoints, logs and the pack being made")
     parser.add_argument("--steps", type=int, help="optimiser updates in all (default: the role's own number)")
+    parser.add_argument("--rate", type=float, help="highest learning rate (default: the role's own; lower where trained weights go on)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (small models; the diffusion model trains on CPU processes)")
     parser.add_argument("--processes", type=int, default=1, help="for rendering, and for the diffusion model's data-parallel training")
     parser.add_argument("--threads", type=int, default=1, help="of torch, per process")
-    parser.add_argument("--from-pack", help="start VAE and UNet from this pack's weights where --work has no checkpoint of them")
+    parser.add_argument("--from-pack", help="start from this pack's weights where --work has no checkpoint")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     import cv2
@@ -71,23 +82,36 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
+    pack = None
     if options.from_pack:
         from magicapture.packs import load_pack
-        from magicapture.world.diffusion import continue_from
+        from magicapture.world.warm import continue_from
 
-        continue_from(load_pack(options.from_pack).path("diffusion"), options.work)
+        pack = load_pack(options.from_pack)
+        continue_from(pack, options.work)
     for role in ORDER if options.role == "all" else (options.role,):
         logging.info("%s", role)
         chosen: dict[str, Any] = {"seed": options.seed, "processes": options.processes}
-        if options.steps is not None:
-            chosen["steps"] = options.steps
+        chosen |= {name: getattr(options, name) for name in ("steps", "rate") if getattr(options, name) is not None}
         if role in SMALL:
-            chosen["device"] = options.device
+            chosen |= {"device": options.device, "pack": pack}
         if role == "pack":
             trainer(role)(options.work)
             continue
-        note_segment(options.work / role, options.seed, options.device if role in SMALL else "cpu")
+        origin = f"pack {pack.name} {pack.version}" if pack else None
+        note_segment(options.work / role, options.seed, options.device if role in SMALL else "cpu", origin)
         trainer(role)(options.work, **chosen)
+        ship(options.work / role)
+
+
+def ship(folder: Path) -> None:
+    """Send a role's log to MLflow (MLFLOW_TRACKING_URI, or mlflow.db in the working directory); where that fails it stays on disk."""
+    from magicapture.registry import TrackingDown, ship_training
+
+    try:
+        ship_training(folder)
+    except TrackingDown as error:
+        logging.warning("%s. The log stays in %s.", error, folder / "log.jsonl")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,24 @@ def test_summary_clusters_by_person() -> None:
     assert line["csim"]["n"] == 3 and line["likeness"] is None
 
 
+def test_what_post_processing_does_to_likeness() -> None:
+    """Person 1 loses 0.2 in each of three portraits, person 2 gains 0.1 in one and loses a face in the other, person 3 has no face."""
+    nan = float("nan")
+    processed = [
+        (1, np.array([0.8, 0.6]), np.array([0.6, 0.4])),
+        (1, np.array([0.7]), np.array([0.5])),
+        (2, np.array([0.5, 0.4]), np.array([0.6, nan])),
+        (3, np.array([nan]), np.array([0.9])),
+    ]
+    kept = lineup.kept_likeness(processed)
+    assert kept is not None
+    assert kept["people"][0] == {"person": 1, "before": pytest.approx(0.7), "after": pytest.approx(0.5), "n": 3}
+    assert [person["n"] for person in kept["people"]] == [3, 1, 0] and kept["people"][2]["before"] is None
+    assert kept["difference"]["mean"] == pytest.approx((-0.6 + 0.1) / 4) and kept["difference"]["n"] == 4 and kept["lost"] == 1
+    assert kept["difference"]["low"] == pytest.approx(-0.2) and kept["difference"]["high"] == pytest.approx(0.1)  # two people
+    assert lineup.kept_likeness(processed[3:]) is None
+
+
 def _lineup(photos: int = 5) -> Lineup:
     def picture(level: int) -> np.ndarray:
         return np.full((64, 64, 3), level, np.uint8)
@@ -99,7 +117,11 @@ def test_the_page_hides_the_answer_behind_a_fold() -> None:
         "portrait": {"right per picture": value, "likeness": None},
         "base": {"right per picture": {**value, "low": None}, "likeness": value},
     }
-    html = sheet_html([_lineup(), _lineup(3)], summary, {"matched": True, "quick": False, "split": "test"})
+    people = [{"person": 7, "before": 0.5, "after": 0.625, "n": 3}, {"person": 8, "before": None, "after": None, "n": 0}]
+    kept = {"people": people, "lost": 2, "difference": {"mean": 0.125, "low": -0.25, "high": 0.5, "n": 3}}
+    html = sheet_html([_lineup(), _lineup(3)], summary, {"matched": True, "quick": False, "split": "test"}, kept)
+    assert "+0.125" in html and "-0.250 to +0.500" in html and "faces lost: 2" in html and "<td>0.625</td>" in html
+    assert "post-processing" not in sheet_html([_lineup()], summary, {"matched": True, "quick": False, "split": "test"})
     assert html.count("<img ") == 2 * 16 + 5 + 3
     assert html.count("row <b>C</b>") == 2 and "The referee picks row B." in html
     assert "described by the same words" in html and "quick run" not in html
@@ -131,6 +153,7 @@ def test_two_people_end_to_end(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert [len(subject["kinds"]["portrait"]["picks"]) for subject in results["subjects"]] == [2, 2]
     assert set(results["summary"]) == {"portrait", "attributes", "base"}
+    assert [person["person"] for person in results["postprocessing"]["people"]] == [s["person"] for s in results["subjects"]]
     assert (tmp_path / "out/lineup.html").is_file() and (tmp_path / "out/lineup-1.png").is_file()
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("manifest.json")}
     assert len(made) == 12

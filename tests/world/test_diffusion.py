@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
+from skimage.metrics import structural_similarity
 
 from magicapture.world import diffusion
 from magicapture.world.architecture import TEXT_LENGTH, random_diffusion
@@ -71,20 +72,30 @@ def test_the_folder_loads_in_the_stock_pipeline(tmp_path: Path) -> None:
     assert np.isfinite(picture).all()
 
 
-def test_a_new_machine_goes_on_from_the_pack(tmp_path: Path) -> None:
-    random_diffusion(tmp_path / "diffusion", seed=4)
-    diffusion.continue_from(tmp_path / "diffusion", tmp_path / "work")
-    model = diffusion.load_average(diffusion.build_text_to_image(tmp_path / "tokenizer"), tmp_path / "work" / "unet")
-    stored = load_file(tmp_path / "diffusion" / "unet" / "diffusion_pytorch_model.safetensors")
-    assert all(torch.equal(value, stored[name].float()) for name, value in model.unet.state_dict().items())
-    stored = load_file(tmp_path / "diffusion" / "text_encoder" / "model.safetensors")
-    assert all(torch.equal(value, stored[name].float()) for name, value in model.text_encoder.state_dict().items() if name in stored)
-    assert len(stored) >= len(list(model.text_encoder.parameters()))
-    run = diffusion.Run(model, tmp_path / "work" / "unet", steps=1, rate=1e-3, seed=0, rank=0, processes=1)
-    assert run.step == 0
-    changed = (tmp_path / "work" / "vae" / "checkpoint.safetensors").stat().st_mtime_ns
-    diffusion.continue_from(tmp_path / "diffusion", tmp_path / "work")
-    assert (tmp_path / "work" / "vae" / "checkpoint.safetensors").stat().st_mtime_ns == changed
+def test_similarity_is_that_of_scikit_image() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.uniform(-1, 1, (20, 24, 3)).astype(np.float32)
+    b = np.clip(a + rng.normal(0, 0.3, a.shape), -1, 1).astype(np.float32)
+    ours = diffusion.similarity(*(torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b))).mean()
+    assert float(ours) == pytest.approx(structural_similarity(a, b, channel_axis=2, data_range=2), abs=1e-5)
+
+
+def test_labels_say_what_the_captions_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from magicapture.world import diffusion_data
+    from magicapture.world.tokenizer import build_tokenizer
+
+    monkeypatch.setattr(diffusion_data, "SHARD", 60)
+    monkeypatch.setattr(diffusion_data, "OBJECTS", 0.2)
+    pictures = Pictures.load(diffusion_data.render_shard(tmp_path, 0).parent)
+    tokenizer = build_tokenizer(tmp_path / "tokenizer", TEXT_LENGTH)
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in pictures.captions[:, 0]]
+    things = pictures.labels[:, 0] < 0
+    assert 3 <= things.sum() <= 25
+    for text, labels in zip(texts, pictures.labels, strict=True):
+        words = {name: values[label] for (name, values), label in zip(diffusion_data.LABELS.items(), labels, strict=True) if label >= 0}
+        assert ("person" in text) == bool(words)
+        said = [words[name] for name in ("skin", "hair_colour", "expression", "clothing", "cloth_colour", "look") if name in words]
+        assert set(said) <= set(text.replace(",", " ").split()), (text, words)
 
 
 def test_shards_are_rendered_once_and_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +112,4 @@ def test_shards_are_rendered_once_and_read_in_order(tmp_path: Path, monkeypatch:
     assert pictures.captions.shape == (12, CAPTIONS, TEXT_LENGTH)
     assert pictures.faces.mean((1, 2)).min() > 0.05
     assert pictures.captions.min() >= 0
+    assert pictures.labels.shape == (12, len(diffusion_data.LABELS))

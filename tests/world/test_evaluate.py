@@ -9,10 +9,10 @@ import pytest
 
 from magicapture.faces.analysis import Face
 from magicapture.packs import Pack, load_pack
-from magicapture.world import card, datasets, detection, diffusion, diffusion_data, evaluate, recognition
+from magicapture.world import attributes, card, datasets, detection, diffusion, diffusion_data, evaluate, measure_diffusion, recognition
 from magicapture.world.architecture import build_vae
 from magicapture.world.datasets import Plan
-from magicapture.world.evaluate import _average_precision, _iou, _point_error, _psnr
+from magicapture.world.evaluate import ROLES, _average_precision, _iou, _point_error, main, measure
 
 
 def test_average_precision() -> None:
@@ -30,9 +30,28 @@ def test_overlap_and_point_error() -> None:
     assert _point_error(Face(a, points + [1.0, 0], 1.0), points) == pytest.approx(0.1)
 
 
-def test_psnr() -> None:
-    picture = np.full((1, 4, 4, 3), 100, np.uint8)
-    assert _psnr(picture + np.uint8(10), picture) == pytest.approx(28.13, abs=0.01)
+def test_an_unknown_role_is_refused_with_the_names(
+    pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match="'unet' cannot be measured; there are: vae, text_to_image, detector"):
+        measure(pack, tmp_path, ("vae", "unet"))
+    monkeypatch.setattr("sys.argv", ["evaluate", "--role", "unet"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert "unet" in said and all(name in said for name in (*ROLES, "sheets"))
+
+
+def test_one_role_of_a_folder_is_measured_alone(
+    pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(diffusion_data, "SHARD", 4)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["evaluate", "--pack", str(pack.folder), "--work", str(tmp_path), "--role", "vae"])
+    main()
+    scores = json.loads(capsys.readouterr().out)
+    assert set(scores) == {"vae"} and set(scores["vae"]) == {"psnr", "ssim", "psnr_face"}
+    assert not (tmp_path / "docs").exists()
 
 
 def test_every_role_of_a_pack_is_measured_and_embedded(pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +62,10 @@ def test_every_role_of_a_pack_is_measured_and_embedded(pack: Pack, tmp_path: Pat
     monkeypatch.setattr(evaluate, "SCENES", 4)
     monkeypatch.setattr(detection, "_BACKDROPS", 2)
     monkeypatch.setattr(diffusion_data, "SHARD", 100)
+    for name, value in (("SAMPLES", 6), ("STEPS", 2), ("TRAINING_SHARDS", 1)):
+        monkeypatch.setattr(measure_diffusion, name, value)
+    monkeypatch.setattr(attributes, "SHARDS", 1)
+    monkeypatch.setattr(attributes, "STEPS", 2)
     work, target = tmp_path / "work", tmp_path / "packs" / "mini"
     target.parent.mkdir()
     shutil.copytree(pack.folder, work / "pack")
@@ -51,7 +74,11 @@ def test_every_role_of_a_pack_is_measured_and_embedded(pack: Pack, tmp_path: Pat
         run.run(lambda step, generator, model=model: {"total": sum(p.sum() for p in model.parameters())})
     diffusion_data.render_shards(work / "pictures", 1)
     scores = card.embed(work, target)
-    assert set(scores) == {"detector", "recogniser", "parser", "clip", "aesthetic", "upscaler", "restorer", "size_mb"}
+    assert set(scores) == {*ROLES, "size_mb"}
+    drawn = scores["text_to_image"]
+    assert set(drawn["accuracy"]) == set(diffusion_data.LABELS) and drawn["accuracy"]["look"]["count"] == 6
+    assert drawn["frechet"]["ratio"] == pytest.approx(drawn["frechet"]["samples"] / drawn["frechet"]["renders"])
+    assert drawn["nearest"]["training_pictures"] == 100 and drawn["nearest"]["samples"]["mean"] > 0 and drawn["seconds"] > 0
     made = load_pack(target)
     made.require()
     settings = made.role("referee").settings
