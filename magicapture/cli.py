@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-packs = typer.Typer(help="The packs of weights: what there is, and whether it is unaltered.", no_args_is_help=True, rich_markup_mode=None)
+packs = typer.Typer(help="The packs of weights: list, fetch, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(packs, name="packs")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
@@ -124,29 +124,55 @@ def doctor() -> None:
 
 @packs.command("list")
 def packs_list() -> None:
-    """The embedded packs: roles, licences, and whether commercial use is allowed."""
+    """The packs: which are there, their roles and licences, and whether commercial use is allowed."""
     from magicapture.packs import load_pack, pack_names
 
     for name in pack_names():
         pack = load_pack(name)
-        typer.echo(f"{pack.name} {pack.version} ({pack.resolution} px): {pack.description}")
+        missing = set(pack.missing())
+        state = "embedded" if pack.embedded else "fetched" if not missing else f"not there: {len(missing)} of {len(pack.roles)} roles"
+        fetch = f"; `magicapture packs fetch {name}`" if any(pack.roles[role].hub for role in missing) else ""
+        typer.echo(f"{pack.name} {pack.version} ({pack.resolution} px): {pack.description} [{state}{fetch}]")
         for role, entry in sorted(pack.roles.items()):
             use = "commercial use" if entry.commercial else "NOT for commercial use"
-            typer.echo(f"  {role:<17} {entry.path:<26} {entry.licence}, {use}")
+            source = f", from {entry.hub}" if entry.hub else ", laid down by hand" if entry.by_hand else ""
+            typer.echo(f"  {role:<17} {entry.path:<26} {entry.licence}, {use}{source}{', missing' if role in missing else ''}")
+
+
+@packs.command("fetch")
+def packs_fetch(
+    name: Annotated[str, typer.Argument(help="Pack name, or a folder with a pack.yaml.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Folder; default: the user's pack folder (MAGICAPTURE_PACKS).")] = None,
+) -> None:
+    """Fetch a pack's files from the model hub. Cut off and started again, it goes on where it was."""
+    from magicapture.packs.fetch import fetch
+
+    pack = fetch(name, to, typer.echo)
+    for role, entry in sorted(pack.roles.items()):
+        if not entry.commercial:
+            typer.echo(f"NOT for commercial use: {role} ({entry.licence})")
+    typer.echo(f"fetched: {pack.folder}" + (f"; use it with --set pack={pack.folder}" if to else ""))
 
 
 @packs.command("verify")
-def packs_verify(names: Annotated[list[str] | None, typer.Argument(help="Pack names or folders; default: all.")] = None) -> None:
+def packs_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Pack names or folders; default: all that are there.")] = None,
+) -> None:
     """Check every weight file's sha256; exit status 1 if one is missing or altered."""
     from magicapture.packs import load_pack, pack_names
 
-    bad = 0
-    for name in names or pack_names():
-        for role, state in load_pack(name).verify().items():
-            bad += state != "ok"
-            typer.echo(f"{name}  {role:<17} {state}")
+    bad: dict[str, None] = {}
+    for pack in map(load_pack, names or pack_names()):
+        if not names and len(pack.missing()) == len(pack.roles) and not pack.embedded:
+            typer.echo(f"{pack.name}  not fetched")
+            continue
+        for role, state in pack.verify().items():
+            typer.echo(f"{pack.name}  {role:<17} {state}")
+            if state != "ok":
+                bad[f"{role}: {pack.remedy(role)}"] = None
+    for remedy in bad:
+        typer.echo(remedy, err=True)
     if bad:
-        typer.echo(f"{bad} of the roles cannot be used: restore their files (`git checkout -- magicapture/packs`)", err=True)
         raise typer.Exit(1)
 
 

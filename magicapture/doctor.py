@@ -112,13 +112,15 @@ def _packs() -> list[Finding]:
     for name in pack_names():
         try:
             pack = load_pack(name)
+            if not pack.embedded and len(pack.missing()) == len(pack.roles):
+                findings.append(Finding(f"pack {name}", False, "not fetched", f"magicapture packs fetch {name}", needed=False))
+                continue
             bad = {role: state for role, state in pack.verify().items() if state != "ok"}
             found = "; ".join(f"{role}: {state}" for role, state in bad.items()) or f"{pack.version}, {len(pack.roles)} roles, sha256 ok"
+            remedy = "; ".join(dict.fromkeys(pack.remedy(role) for role in bad))
         except PackError as error:
-            bad, found = {"pack.yaml": ""}, str(error)
-        findings.append(
-            Finding(f"pack {name}", not bad, found, "restore its files: git checkout -- magicapture/packs" if bad else "", name == "mini")
-        )
+            bad, found, remedy = {"pack.yaml": ""}, str(error), RESTORE
+        findings.append(Finding(f"pack {name}", not bad, found, remedy, name == "mini"))
     if "mini" not in pack_names():
         findings.append(Finding("pack mini", False, "missing", RESTORE))
     return findings

@@ -93,7 +93,8 @@ def test_packs_list_says_what_may_be_sold() -> None:
         assert ("NOT for commercial use" in line) is not entry.commercial
 
 
-def test_packs_verify_finds_one_flipped_bit(tmp_path: Path) -> None:
+def test_packs_verify_finds_one_flipped_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGICAPTURE_PACKS", str(tmp_path / "nothing-fetched"))
     assert runner.invoke(app, ["packs", "verify"]).exit_code == 0
     shutil.copytree(load_pack("mini").folder, tmp_path / "pack")
     assert runner.invoke(app, ["packs", "verify", str(tmp_path / "pack")]).exit_code == 0

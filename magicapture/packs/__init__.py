@@ -6,6 +6,9 @@ roles, never for files::
     pack = load_pack("mini")
     pack.path("diffusion")   # a Stable Diffusion folder in diffusers layout
     pack.path("recogniser")  # an ONNX file; pack.role("recogniser") holds its other settings
+
+``mini`` is embedded whole. Of the large packs only pack.yaml is: ``magicapture.packs.fetch`` gets their files, when asked to, into
+the user's pack folder, and records in ``pack.lock`` there what pack.yaml could not know.
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ class Preparer:
         self.aside: list[Aside] = []
         self.warnings: list[str] = []
         self.hashes: list[str] = []
+        self.scores: dict[SetName, list[float | None]] = {name: [] for name in SETS}
 
     def prepare(self, name: SetName, paths: list[Path]) -> list[Candidate]:
         """The usable pictures of one set, in the order of their names; raises ReferencesError when too few remain."""
@@ -107,12 +108,15 @@ class Preparer:
             out = quality.strangers(self.embed("recogniser", [c.picture for c in candidates]), self.knobs.same_person)
             reason = "seems to show someone else: cosine to the other photos {:.2f}, at least {:g} (preprocess.same_person)"
             candidates = self._drop(name, candidates, {i: reason.format(cosine, self.knobs.same_person) for i, cosine in out.items()})
+        doubt = self._doubt() if name == "source" else ""
         if len(candidates) < self.knobs.min_pictures:
             listed = "".join(f"\n  {aside.name}: {aside.reason}" for aside in self.aside if aside.set == name)
             raise ReferencesError(
                 f"{WHAT[name]}: {len(candidates)} of {len(paths)} pictures can be used, at least {self.knobs.min_pictures} needed "
-                f"(preprocess.min_pictures); add pictures in which one face is clear. Set aside:{listed}"
+                f"(preprocess.min_pictures); add pictures in which one face is clear. Set aside:{listed}{doubt and chr(10)}{doubt}"
             )
+        if doubt:
+            self.warnings.append(doubt)
         return candidates
 
     def embed(self, role: str, pictures: list[Picture]) -> np.ndarray:
@@ -122,9 +126,13 @@ class Preparer:
 
     def _candidate(self, name: SetName, photo: Photo) -> Candidate:
         quality.check_size(photo.image, self.knobs)
-        face = quality.only_face(self.detector.detect(photo.image), self.knobs)
+        faces = self.detector.detect(photo.image)
+        self.scores[name].append(faces[0].score if faces else None)
+        face = quality.only_face(faces, self.knobs)
         if face is None and name == "source":
-            raise SetAside(f"no face found (preprocess.min_detection {self.knobs.min_detection:g}); use a photo in which the face is clear")
+            only = f" (pack {self.pack.name!r} knows {self.pack.domain} only)" if self.pack.domain else ""
+            detection = f"preprocess.min_detection {self.knobs.min_detection:g}"
+            raise SetAside(f"no face found ({detection}); use a photo in which the face is clear{only}")
         square = frame(photo.image.shape[0], photo.image.shape[1], face, self.knobs)
         resolution = self.pack.resolution
         image = square.cut(photo.image, resolution)
@@ -149,6 +157,22 @@ class Preparer:
             kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
             mask = cv2.dilate(mask.astype(np.uint8), kernel) > 0
         return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
+
+    def _doubt(self) -> str:
+        """What to say when the photos seem not to be of the pack's world; empty when they do, or when the pack knows photographs.
+
+        One picture tells little: detectors of rendered faces find many real ones. The mean score of the set tells more.
+        """
+        usual = float(self.pack.role("detector").settings.get("usual_score", 0.5))
+        found = [score for score in self.scores["source"] if score is not None]
+        sure = float(np.mean(found)) if found else 0.0
+        if self.pack.domain is None or (sure >= usual and 2 * len(found) >= len(self.scores["source"])):
+            return ""
+        return (
+            f"these may be photographs: a face was found in {len(found)} of {len(self.scores['source'])} pictures, with a mean score of "
+            f"{sure:.2f} (usual: at least {usual:g}), and pack {self.pack.name!r} knows {self.pack.domain} only. For photographs: "
+            "`magicapture packs fetch sd15`, then `magicapture train PHOTOS LOOKS --preset sd15`"
+        )
 
     def _drop(self, name: SetName, candidates: list[Candidate], reasons: Mapping[int, str]) -> list[Candidate]:
         for index, reason in sorted(reasons.items()):

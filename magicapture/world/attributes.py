@@ -20,8 +20,8 @@ from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.diffusion_data import LABELS, Pictures, render_shards
 from magicapture.world.loop import settle_norms
 
-SHARDS = 10  # of the training pictures
-STEPS, BATCH = 1300, 64  # two to three minutes on one core
+SHARDS = 20  # of the training pictures
+STEPS, BATCH = 3500, 96  # about ten minutes on one core; a judge that errs hides what it judges
 
 
 class Reader(nn.Module):

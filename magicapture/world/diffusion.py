@@ -58,6 +58,7 @@ class Run:
         """Go on to ``steps``; ``loss(step, generator)`` returns named scalars whose ``total`` is minimised."""
         saved = started = time.time()
         sums: dict[str, float] = {}
+        summed = 0
         while self.step < self.steps:
             for group in self.optimiser.param_groups:
                 group["lr"] = self.rate * self._schedule()
@@ -72,13 +73,14 @@ class Run:
             decay = min(self.average, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(list(self.averaged.values()), [p.detach() for p in self.named.values()], 1 - decay)
             for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / log_every
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+            summed += 1
             if self.rank == 0 and self.step % log_every == 0:
                 record = {"step": self.step, "seconds": round(time.time() - started, 1), "lr": self.optimiser.param_groups[0]["lr"]}
                 with open(self.folder / "log.jsonl", "a") as log:
-                    log.write(json.dumps(record | {name: round(value, 5) for name, value in sums.items()}) + "\n")
+                    log.write(json.dumps(record | {name: round(value / summed, 5) for name, value in sums.items()}) + "\n")
             if self.step % log_every == 0:
-                sums = {}
+                sums, summed = {}, 0
             if self.rank == 0 and (time.time() - saved > save_every or self.step == self.steps):
                 self.save()
                 saved = time.time()
@@ -115,11 +117,19 @@ class Run:
 
 
 def load_average(model: nn.Module, folder: Path) -> nn.Module:
-    """Put the averaged weights of a run's checkpoint into ``model``. Raises FileNotFoundError."""
+    """Put the averaged weights of a run's checkpoint into ``model``.
+
+    Raises FileNotFoundError, and ValueError when the checkpoint is that of another architecture.
+    """
     state = load_file(folder / "checkpoint.safetensors")
-    for name, p in model.named_parameters():
-        if f"average.{name}" in state:
-            p.data.copy_(state[f"average.{name}"])
+    named = {f"average.{name}": p for name, p in model.named_parameters() if p.requires_grad}
+    if lost := sorted(name for name in named if name not in state or state[name].shape != named[name].shape):
+        raise ValueError(
+            f"{folder / 'checkpoint.safetensors'} does not fit {type(model).__name__} ({len(lost)} weights, first {lost[0]}); "
+            "the architecture has changed since: remove the folder and train the role anew"
+        )
+    for name, p in named.items():
+        p.data.copy_(state[name])
     return model
 
 
@@ -247,7 +257,7 @@ def _unet_worker(rank: int, processes: int, work: Path, key: str, shards: int, s
     pictures = Pictures.load(work / "pictures", limit=shards)
     latents = np.concatenate([np.load(file) for file in sorted((work / "pictures").glob(f"diffusion-*/latents-{key}.npy"))[:shards]])
     model = build_text_to_image(work / f"rank{rank}").to(memory_format=torch.channels_last)
-    run = Run(model, work / "unet", steps=steps, rate=rate, seed=seed, rank=rank, processes=processes, average=0.9995)
+    run = Run(model, work / "unet", steps=steps, rate=rate, seed=seed, rank=rank, processes=processes, average=0.999)
     schedule = build_schedule()
     alphas = schedule.alphas_cumprod
     empty = torch.from_numpy(_empty_prompt(work / f"rank{rank}"))

@@ -29,6 +29,7 @@ from magicapture.world.splits import seeds
 SAMPLES = 200
 STEPS = 25
 TRAINING_SHARDS = 6  # of 1000 pictures, among which the nearest of a sample is sought
+COLOURLESS = ("noir", "sepia")  # looks without colours of their own
 _FIRST = 200_000  # offset in the seeds of the split: nobody of the other measurements
 
 
@@ -118,8 +119,14 @@ def held_out_captions(count: int, first: int = 0) -> Captioned:
         np.stack([picture.image for picture in pictures]),
         [picture.caption for picture in pictures],
         np.stack([attributes.labels_of(picture.attributes) for picture in pictures]),
-        np.stack([attributes.named(picture.attributes, picture.caption) for picture in pictures]),
+        np.stack([attributes.named(picture.attributes, picture.caption) & _seen(picture.attributes["look"]) for picture in pictures]),
     )
+
+
+def _seen(look: str) -> np.ndarray:
+    """bool (len(LABELS),): false for colours in looks that take them out of the picture, where no one could name them."""
+    colours = ("skin", "hair_colour", "cloth_colour")
+    return np.array([look not in COLOURLESS or name not in colours for name in attributes.LABELS])
 
 
 @cache

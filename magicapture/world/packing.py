@@ -22,13 +22,14 @@ from magicapture.world.tokenizer import build_tokenizer
 ARCHITECTURES = {"recogniser": "residual", "judge": "plain", "referee": "dense"}
 HISTORY = "training.json"  # the training segments of every role, in a pack and in a work folder that goes on from it
 DETECTOR_SIZE = 128
+USUAL_SCORE = 0.87  # mean detector score of a set of pictures below which they are hardly renders (tests/references/test_domain.py)
 PARSER_SIZE = RESTORER_SIZE = 128
 PARSER_MEAN, PARSER_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 #: Role -> (path in the pack, what code must know).
 ROLES: dict[str, tuple[str, dict[str, Any]]] = {
     "diffusion": ("diffusion", {"resolution": RESOLUTION, "token_length": TEXT_LENGTH}),
-    "detector": ("faces/detector.onnx", {"det_size": DETECTOR_SIZE}),
+    "detector": ("faces/detector.onnx", {"det_size": DETECTOR_SIZE, "usual_score": USUAL_SCORE}),
     "recogniser": ("faces/recogniser.onnx", {"size": INPUT, "architecture": ARCHITECTURES["recogniser"]}),
     "recogniser_torch": ("recogniser.safetensors", {"size": INPUT, "architecture": ARCHITECTURES["recogniser"]}),
     "judge": ("judge/judge.onnx", {"size": INPUT, "architecture": ARCHITECTURES["judge"]}),
@@ -113,6 +114,7 @@ def write_pack_yaml(folder: Path, version: str, settings: Mapping[str, Mapping[s
         "name": "mini",
         "version": version,
         "description": "Small models trained from scratch on rendered people (magicapture/world); knows no real faces.",
+        "domain": "rendered people",
         "resolution": RESOLUTION,
         "attention_resolution": 16,
         "roles": roles,

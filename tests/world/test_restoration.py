@@ -19,7 +19,7 @@ def test_untrained_upscaler_is_bilinear_enlargement() -> None:
 
 
 def test_small_versions_without_an_autoencoder_are_the_pictures_themselves(tmp_path: Path, portraits: Samples) -> None:
-    plain, trips = small_versions(tmp_path, portraits)
+    plain, trips, _ = small_versions(tmp_path, portraits)
     assert plain.shape == (8, SMALL, SMALL, 3) and np.array_equal(plain, trips)
     assert np.array_equal(plain[0], cv2.resize(portraits.images[0], (SMALL, SMALL), interpolation=cv2.INTER_AREA))
 
