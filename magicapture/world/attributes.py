@@ -16,9 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from magicapture.world import degrade
-from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.diffusion_data import LABELS, Pictures, render_shards
-from magicapture.world.loop import settle_norms
+from magicapture.world.loop import Run, autocast, load_average, settle_norms
 
 SHARDS = 20  # of the training pictures
 STEPS, BATCH = 3500, 96  # about ten minutes on one core; a judge that errs hides what it judges

@@ -13,11 +13,14 @@ from magicapture.artifacts import write_json, write_text
 from magicapture.packs import load_pack
 from magicapture.packs.pack import EMBEDDED
 from magicapture.world.architecture import write_diffusion
-from magicapture.world.diffusion import build_text_to_image, load_average, trained_vae
+from magicapture.world.autoencoder import trained_vae
+from magicapture.world.diffusion import build_text_to_image
 from magicapture.world.evaluate import measure
+from magicapture.world.loop import load_average
 from magicapture.world.packing import HISTORY, ROLES, write_pack_yaml
 
 VERSION = "2"
+_DIFFUSION = ("vae", "decoder", "unet")  # trainings whose weights lie in the folder of role "diffusion"
 
 
 def embed(work: Path, target: Path = EMBEDDED / "mini") -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _card(work: Path, scores: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in _trainings(work).items():
-        path = ROLES["diffusion" if name in ("vae", "unet") else name][0]
+        path = ROLES["diffusion" if name in _DIFFUSION else name][0]
         for segment in found:
             steps = f"{segment['from']} to {segment['to']}"
             cells = (name, f"`{path}`", steps, segment["seed"], segment["machine"], segment["device"], segment.get("note", ""))
@@ -89,5 +92,5 @@ def segments(work: Path, role: str) -> list[dict[str, Any]]:
 
 
 def _trainings(work: Path) -> dict[str, list[dict[str, Any]]]:
-    names = [name for role in ROLES for name in (("vae", "unet") if role == "diffusion" else (role,))]
+    names = [name for role in ROLES for name in (_DIFFUSION if role == "diffusion" else (role,))]
     return {name: found for name in names if (found := segments(work, name))}

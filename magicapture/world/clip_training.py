@@ -13,8 +13,8 @@ from transformers import CLIPModel
 
 from magicapture.packs import Pack
 from magicapture.world import degrade
-from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.diffusion_data import Pictures, render_shards
+from magicapture.world.loop import Run, autocast, load_average
 from magicapture.world.networks import CLIP_MEAN, CLIP_STD, CLIP_WIDTH, build_aesthetic, build_clip
 from magicapture.world.packing import write_aesthetic, write_clip
 from magicapture.world.warm import go_on

@@ -15,9 +15,8 @@ from torch import Tensor
 from magicapture.packs import Pack
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.degrade import wear
-from magicapture.world.diffusion import Run, autocast, load_average
 from magicapture.world.looks import Look
-from magicapture.world.loop import settle_norms
+from magicapture.world.loop import Run, autocast, load_average, settle_norms
 from magicapture.world.networks import ANCHORS, STRIDES, Detector
 from magicapture.world.packing import DETECTOR_SIZE, write_detector
 from magicapture.world.render import render_background

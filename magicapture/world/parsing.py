@@ -15,8 +15,7 @@ from magicapture.faces.classes import FACE_CLASSES, PARSING_CLASSES
 from magicapture.packs import Pack
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.degrade import wear
-from magicapture.world.diffusion import Run, autocast, load_average
-from magicapture.world.loop import settle_norms
+from magicapture.world.loop import Run, autocast, load_average, settle_norms
 from magicapture.world.networks import FaceParser
 from magicapture.world.packing import PARSER_MEAN, PARSER_SIZE, PARSER_STD, write_parser
 from magicapture.world.warm import go_on

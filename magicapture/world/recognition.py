@@ -22,8 +22,7 @@ from magicapture.faces.align import matrix
 from magicapture.packs import Pack
 from magicapture.world.datasets import PLANS, Plan, Samples, load_samples
 from magicapture.world.degrade import wear
-from magicapture.world.diffusion import Run, autocast, load_average
-from magicapture.world.loop import settle_norms
+from magicapture.world.loop import Run, autocast, load_average, settle_norms
 from magicapture.world.packing import ARCHITECTURES, write_recogniser
 from magicapture.world.warm import go_on
 

@@ -16,9 +16,11 @@ from torch import Tensor
 from magicapture.adapters import tensor_hash
 from magicapture.backbones.sampling import build_scheduler
 from magicapture.world.architecture import TEXT_LENGTH, build_schedule
+from magicapture.world.autoencoder import trained_vae
 from magicapture.world.captions import full_caption
 from magicapture.world.datasets import Plan, factors_of
-from magicapture.world.diffusion import autocast, build_text_to_image, load_average, trained_vae
+from magicapture.world.diffusion import build_text_to_image
+from magicapture.world.loop import autocast, load_average
 from magicapture.world.tokenizer import build_tokenizer
 
 STEPS, GUIDANCE = 20, 3.0

@@ -18,9 +18,9 @@ from torch import Tensor
 from magicapture.faces.align import matrix, warp
 from magicapture.packs import Pack
 from magicapture.world import degrade
+from magicapture.world.autoencoder import trained_vae
 from magicapture.world.datasets import Samples, load_samples
-from magicapture.world.diffusion import Run, autocast, load_average, trained_vae
-from magicapture.world.loop import settle_norms
+from magicapture.world.loop import Run, autocast, load_average, settle_norms
 from magicapture.world.networks import Restorer, Upscaler
 from magicapture.world.packing import RESTORER_SIZE, ROLES, write_restorer, write_upscaler
 from magicapture.world.redraw import redrawn

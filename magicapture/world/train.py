@@ -2,6 +2,7 @@
 
 Every training renders what it needs, goes on from its last checkpoint, logs to ``FOLDER/<role>/log.jsonl`` (and to MLflow, when
 it is done) and ends by writing its files below ``FOLDER/pack``. ``--role pack`` measures them and makes the folder the embedded pack.
+``--role all`` leaves out ``decoder``, which trains the autoencoder's decoder further without touching its latents.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Any
 SMALL = ("recogniser", "judge", "referee", "detector", "parser", "clip", "aesthetic", "upscaler", "restorer")
 ORDER = ("vae", "unet", *SMALL, "pack")
 _TRAINERS = {
-    "vae": "diffusion.train_vae",
+    "vae": "autoencoder.train_vae",
+    "decoder": "autoencoder.train_decoder",
     "unet": "diffusion.train_unet",
     "recogniser": "recognition.train_recogniser",
     "judge": "recognition.train_judge",
@@ -65,7 +67,7 @@ def note_segment(folder: Path, seed: int, device: str, pack: str | None = None) 
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m magicapture.world.train", description=__doc__)
-    parser.add_argument("--role", required=True, choices=("all", *ORDER))
+    parser.add_argument("--role", required=True, choices=("all", *ORDER, "decoder"))
     parser.add_argument("--work", required=True, type=Path, help="folder of pictures, checkpoints, logs and the pack being made")
     parser.add_argument("--steps", type=int, help="optimiser updates in all (default: the role's own number)")
     parser.add_argument("--rate", type=float, help="highest learning rate (default: the role's own; lower where trained weights go on)")

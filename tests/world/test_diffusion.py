@@ -8,21 +8,20 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
-from skimage.metrics import structural_similarity
 
-from magicapture.world import diffusion
+from magicapture.world import loop
 from magicapture.world.architecture import TEXT_LENGTH, random_diffusion
 from magicapture.world.diffusion_data import CAPTIONS, Pictures
 from magicapture.world.parallel import average_gradients, launch
 
 
-def _line(folder: Path, rank: int = 0, processes: int = 1, steps: int = 20) -> diffusion.Run:
+def _line(folder: Path, rank: int = 0, processes: int = 1, steps: int = 20) -> loop.Run:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Flatten(), torch.nn.Linear(12, 1)).to(memory_format=torch.channels_last)
-    return diffusion.Run(model, folder, steps=steps, rate=0.02, seed=3, rank=rank, processes=processes, warm_up=2)
+    return loop.Run(model, folder, steps=steps, rate=0.02, seed=3, rank=rank, processes=processes, warm_up=2)
 
 
-def _fit(run: diffusion.Run, until: int | None = None) -> None:
+def _fit(run: loop.Run, until: int | None = None) -> None:
     def loss(step: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         if until is not None and step == until:
             raise KeyboardInterrupt
@@ -70,14 +69,6 @@ def test_the_folder_loads_in_the_stock_pipeline(tmp_path: Path) -> None:
     picture = pipeline("a photo of a person", num_inference_steps=2, output_type="np", generator=torch.Generator().manual_seed(0)).images
     assert picture.shape == (1, 64, 64, 3)
     assert np.isfinite(picture).all()
-
-
-def test_similarity_is_that_of_scikit_image() -> None:
-    rng = np.random.default_rng(1)
-    a = rng.uniform(-1, 1, (20, 24, 3)).astype(np.float32)
-    b = np.clip(a + rng.normal(0, 0.3, a.shape), -1, 1).astype(np.float32)
-    ours = diffusion.similarity(*(torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b))).mean()
-    assert float(ours) == pytest.approx(structural_similarity(a, b, channel_axis=2, data_range=2), abs=1e-5)
 
 
 def test_labels_say_what_the_captions_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,18 @@ import pytest
 
 from magicapture.faces.analysis import Face
 from magicapture.packs import Pack, load_pack
-from magicapture.world import attributes, card, datasets, detection, diffusion, diffusion_data, evaluate, measure_diffusion, recognition
+from magicapture.world import (
+    attributes,
+    card,
+    datasets,
+    detection,
+    diffusion,
+    diffusion_data,
+    evaluate,
+    loop,
+    measure_diffusion,
+    recognition,
+)
 from magicapture.world.architecture import build_vae
 from magicapture.world.datasets import Plan
 from magicapture.world.evaluate import ROLES, _average_precision, _iou, _point_error, main, measure
@@ -70,7 +81,7 @@ def test_every_role_of_a_pack_is_measured_and_embedded(pack: Pack, tmp_path: Pat
     target.parent.mkdir()
     shutil.copytree(pack.folder, work / "pack")
     for name, model in (("vae", build_vae()), ("unet", diffusion.build_text_to_image(tmp_path / "tokens"))):
-        run = diffusion.Run(model, work / name, steps=1, rate=0.0, seed=0, rank=0, processes=1)
+        run = loop.Run(model, work / name, steps=1, rate=0.0, seed=0, rank=0, processes=1)
         run.run(lambda step, generator, model=model: {"total": sum(p.sum() for p in model.parameters())})
     diffusion_data.render_shards(work / "pictures", 1)
     scores = card.embed(work, target)

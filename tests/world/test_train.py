@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from magicapture.world import clip_training, datasets, detection, diffusion, diffusion_data, parsing, recognition, train
+from magicapture.world import clip_training, datasets, detection, diffusion_data, loop, parsing, recognition, train
 from magicapture.world.card import segments
 from magicapture.world.datasets import Plan
 from magicapture.world.packing import ROLES
@@ -62,8 +62,8 @@ def test_interrupted_training_ends_the_same(small_world: None, folder: Path, mon
         return real(*arguments)
 
     monkeypatch.setattr(recognition, "crop_batch", stopped)
-    save = diffusion.Run.run
-    monkeypatch.setattr(diffusion.Run, "run", lambda self, loss: save(self, loss, save_every=0.0))
+    save = loop.Run.run
+    monkeypatch.setattr(loop.Run, "run", lambda self, loss: save(self, loss, save_every=0.0))
     with pytest.raises(KeyboardInterrupt):
         train.trainer("recogniser")(other, steps=2, seed=3)
     monkeypatch.setattr(recognition, "crop_batch", real)

@@ -12,7 +12,7 @@ from torch import nn
 
 from magicapture.backbones.recogniser import ConvNorm, FaceNet, fold
 from magicapture.packs import Pack, load_pack
-from magicapture.world import diffusion, warm
+from magicapture.world import diffusion, loop, warm
 from magicapture.world.networks import FaceParser, Restorer
 from magicapture.world.packing import HISTORY, ROLES
 from magicapture.world.tokenizer import build_tokenizer
@@ -65,11 +65,11 @@ def test_a_new_machine_goes_on_from_the_pack(pack: Pack, tmp_path: Path) -> None
     (pack.folder / HISTORY).write_text(json.dumps({"judge": [{"from": 0, "to": 9}]}))
     work = tmp_path / "work"
     warm.continue_from(pack, work)
-    model = diffusion.load_average(diffusion.build_text_to_image(tmp_path / "tokenizer"), work / "unet")
+    model = loop.load_average(diffusion.build_text_to_image(tmp_path / "tokenizer"), work / "unet")
     for part, module in (("unet", model.unet), ("text_encoder", model.text_encoder)):
         stored = warm.file_weights(pack.path("diffusion") / part)
         assert all(torch.equal(value, stored[name]) for name, value in module.named_parameters())
-    assert diffusion.Run(model, work / "unet", steps=1, rate=1e-3, seed=0).step == 0
+    assert loop.Run(model, work / "unet", steps=1, rate=1e-3, seed=0).step == 0
     for role, (path, _) in ROLES.items():
         assert (work / "pack" / path).exists() == (role != "diffusion")
     assert json.loads((work / HISTORY).read_text()) == {"judge": [{"from": 0, "to": 9}]}
