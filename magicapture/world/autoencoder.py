@@ -20,16 +20,18 @@ from magicapture.world.parallel import launch
 
 
 def train_vae(
-    work: Path, *, steps: int = 4800, seed: int = 0, processes: int = 1, rate: float = 1.5e-3, shards: int = 8, batch: int = 8
-) -> None:
+    work: Path, *, steps: int = 4800, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1.5e-3,
+    shards: int = 8, batch: int = 8,
+) -> None:  # fmt: skip
     """The autoencoder, on 32 px crops in three steps of four; the face counts fourfold. Writes ``work/vae``."""
     render_shards(work / "pictures", shards, processes)
-    launch(_vae_worker, processes, work, "vae", steps, seed, rate, batch)
+    launch(_vae_worker, processes, device, work, "vae", steps, seed, rate, batch)
 
 
 def train_decoder(
-    work: Path, *, steps: int = 3000, seed: int = 0, processes: int = 1, rate: float = 5e-4, shards: int = 8, batch: int = 8
-) -> None:
+    work: Path, *, steps: int = 3000, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 5e-4,
+    shards: int = 8, batch: int = 8,
+) -> None:  # fmt: skip
     """The decoder of the trained autoencoder alone, so that every latent, and the text-to-image model, stays good. Writes
     ``work/decoder``."""
     render_shards(work / "pictures", shards, processes)
@@ -39,13 +41,13 @@ def train_decoder(
         for name in ("checkpoint.safetensors", "log.jsonl"):
             (mark.parent / name).unlink(missing_ok=True)
         write_text(mark, key)
-    launch(_vae_worker, processes, work, "decoder", steps, seed, rate, batch)
+    launch(_vae_worker, processes, device, work, "decoder", steps, seed, rate, batch)
 
 
-def _vae_worker(rank: int, processes: int, work: Path, part: str, steps: int, seed: int, rate: float, batch: int) -> None:
+def _vae_worker(rank: int, processes: int, device: str, work: Path, part: str, steps: int, seed: int, rate: float, batch: int) -> None:
     torch.manual_seed(seed)
     whole = part == "vae"
-    vae = (build_vae() if whole else trained_vae(work).train()).to(memory_format=torch.channels_last)
+    vae = (build_vae() if whole else trained_vae(work).train()).to(device, memory_format=torch.channels_last)
     pictures = Pictures.load(work / "pictures")
     module = vae if whole else _decoder(vae)
     run = Run(module, work / part, steps=steps, rate=rate, seed=seed, rank=rank, processes=processes, average=0.998)
@@ -56,11 +58,11 @@ def _vae_worker(rank: int, processes: int, work: Path, part: str, steps: int, se
         if step % 4:
             y, x = (int(v) for v in torch.randint(0, 33, (2,), generator=generator))
             images, faces = images[..., y : y + 32, x : x + 32], faces[..., y : y + 32, x : x + 32]
-        images = images.contiguous(memory_format=torch.channels_last)
-        with autocast():
+        images, faces = images.to(device, memory_format=torch.channels_last), faces.to(device)
+        with autocast(device):
             with torch.set_grad_enabled(whole):
                 posterior = vae.encode(images).latent_dist
-            latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator)
+            latents = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=generator).to(device)
             decoded = vae.decode(latents).sample.float()
         weight = 1 + 3 * faces
         difference = (decoded - images) * weight.sqrt()

@@ -37,12 +37,12 @@ def build_text_to_image(folder: Path) -> TextToImage:
     return TextToImage(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
 
 
-def cache_latents(rank: int, processes: int, work: Path, key: str) -> None:
+def cache_latents(rank: int, processes: int, device: str, work: Path, key: str) -> None:
     """Scaled mean latents of every picture and of its mirror image, ``latents-<key>.npy`` float16 (n, 2, 8, 16, 16) in its shard.
 
     ``key`` names the encoder (:func:`encoder_key`); latents of an older one are removed. Processes share the shards.
     """
-    vae = trained_vae(work).to(memory_format=torch.channels_last)
+    vae = trained_vae(work).to(device, memory_format=torch.channels_last)
     for shard in sorted((work / "pictures").glob("diffusion-*"))[rank::processes]:
         file = shard / f"latents-{key}.npy"
         if file.is_file():
@@ -51,32 +51,34 @@ def cache_latents(rank: int, processes: int, work: Path, key: str) -> None:
             old.unlink()
         pictures = np.load(shard / "images.npy", mmap_mode="r")
         latents = np.empty((len(pictures), 2, 8, 16, 16), np.float16)
-        with torch.no_grad(), autocast():
+        with torch.no_grad(), autocast(device):
             for start in range(0, len(pictures), 100):
-                images = to_pixels(pictures[start : start + 100]).contiguous(memory_format=torch.channels_last)
+                images = to_pixels(pictures[start : start + 100]).to(device, memory_format=torch.channels_last)
                 for side, batch in enumerate((images, images.flip(-1))):
                     mean = vae.encode(batch).latent_dist.mean.float() * vae.config.scaling_factor
-                    latents[start : start + 100, side] = mean.numpy()
+                    latents[start : start + 100, side] = mean.cpu().numpy()
         aside = shard / f".latents-{key}.npy"
         np.save(aside, latents)
         aside.rename(file)
 
 
-def train_unet(work: Path, *, steps: int = 4400, seed: int = 0, processes: int = 1, rate: float = 1e-3,
+def train_unet(work: Path, *, steps: int = 4400, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1e-3,
                shards: int = 20, batch: int = 24) -> None:  # fmt: skip
     """UNet and text encoder on the latents of ``work/vae``: v-prediction, min-SNR weights (gamma 5), captions left out in a
     tenth of the rows for classifier-free guidance. Writes ``work/unet``."""
     render_shards(work / "pictures", shards, processes)
     key = encoder_key(trained_vae(work))
-    launch(cache_latents, processes, work, key)
-    launch(_unet_worker, processes, work, key, shards, steps, seed, rate, batch)
+    launch(cache_latents, processes, device, work, key)
+    launch(_unet_worker, processes, device, work, key, shards, steps, seed, rate, batch)
 
 
-def _unet_worker(rank: int, processes: int, work: Path, key: str, shards: int, steps: int, seed: int, rate: float, batch: int) -> None:
+def _unet_worker(
+    rank: int, processes: int, device: str, work: Path, key: str, shards: int, steps: int, seed: int, rate: float, batch: int
+) -> None:
     torch.manual_seed(seed)
     pictures = Pictures.load(work / "pictures", limit=shards)
     latents = np.concatenate([np.load(file) for file in sorted((work / "pictures").glob(f"diffusion-*/latents-{key}.npy"))[:shards]])
-    model = build_text_to_image(work / f"rank{rank}").to(memory_format=torch.channels_last)
+    model = build_text_to_image(work / f"rank{rank}").to(device, memory_format=torch.channels_last)
     run = Run(model, work / "unet", steps=steps, rate=rate, seed=seed, rank=rank, processes=processes, average=0.999)
     schedule = build_schedule()
     alphas = schedule.alphas_cumprod
@@ -91,9 +93,9 @@ def _unet_worker(rank: int, processes: int, work: Path, key: str, shards: int, s
         noise = torch.randn(clean.shape, generator=generator)
         # Stratified timesteps: the same uniform law with less variance between batches.
         timesteps = ((torch.arange(batch) + torch.rand(batch, generator=generator)) * (1000 / batch)).long().clamp(max=999)
-        noisy = schedule.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        with autocast():
-            prediction = model(noisy, timesteps, ids).float()
+        noisy = schedule.add_noise(clean, noise, timesteps).to(device, memory_format=torch.channels_last)
+        with autocast(device):
+            prediction = model(noisy, timesteps.to(device), ids.to(device)).float().cpu()
         error = F.mse_loss(prediction, schedule.get_velocity(clean, noise, timesteps), reduction="none").mean((1, 2, 3))
         ratio = alphas[timesteps] / (1 - alphas[timesteps])
         weight = ratio.clamp(max=5) / (ratio + 1)

@@ -103,7 +103,7 @@ class Run:
             moments = {key: state[f"optimiser.{key}.{name}"] for key in ("exp_avg", "exp_avg_sq")}
             # In the weight's own memory order: the fused optimiser walks through memory, and channels-last weights are stored otherwise.
             self.optimiser.state[p] = {key: torch.empty_like(p).copy_(value) for key, value in moments.items()}
-            self.optimiser.state[p]["step"] = state[f"optimiser.step.{name}"]
+            self.optimiser.state[p]["step"] = state[f"optimiser.step.{name}"].to(p.device)
         self.step = int(next(iter(state[f"optimiser.step.{name}"] for name in self.named)).item())
 
 

@@ -19,13 +19,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 
-def launch(worker: Callable[..., None], processes: int, *arguments: Any) -> None:
-    """Call ``worker(rank, processes, *arguments)`` in each of ``processes`` processes (in this one when there is one)."""
-    if processes == 1:
-        worker(0, 1, *arguments)
+def launch(worker: Callable[..., None], processes: int, device: str, *arguments: Any) -> None:
+    """Call ``worker(rank, processes, device, *arguments)`` in each of ``processes`` processes; in this one when there is one, or when
+    ``device`` is not "cpu": one process keeps an accelerator busy."""
+    if processes == 1 or device != "cpu":
+        worker(0, 1, device, *arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_start, (processes, str(Path(folder) / "store"), worker, arguments), nprocs=processes)
+        mp.spawn(_start, (processes, str(Path(folder) / "store"), worker, (device, *arguments)), nprocs=processes)
 
 
 def _start(rank: int, processes: int, store: str, worker: Callable[..., None], arguments: tuple[Any, ...]) -> None:

@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="optimiser updates in all (default: the role's own number)")
     parser.add_argument("--rate", type=float, help="highest learning rate (default: the role's own; lower where trained weights go on)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (small models; the diffusion model trains on CPU processes)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (bf16 there)")
     parser.add_argument("--processes", type=int, default=1, help="for rendering, and for the diffusion model's data-parallel training")
     parser.add_argument("--threads", type=int, default=1, help="of torch, per process")
     parser.add_argument("--from-pack", help="start from this pack's weights where --work has no checkpoint")
@@ -93,15 +93,15 @@ def main() -> None:
         continue_from(pack, options.work)
     for role in ORDER if options.role == "all" else (options.role,):
         logging.info("%s", role)
-        chosen: dict[str, Any] = {"seed": options.seed, "processes": options.processes}
+        chosen: dict[str, Any] = {"seed": options.seed, "device": options.device, "processes": options.processes}
         chosen |= {name: getattr(options, name) for name in ("steps", "rate") if getattr(options, name) is not None}
         if role in SMALL:
-            chosen |= {"device": options.device, "pack": pack}
+            chosen["pack"] = pack
         if role == "pack":
             trainer(role)(options.work)
             continue
         origin = f"pack {pack.name} {pack.version}" if pack else None
-        note_segment(options.work / role, options.seed, options.device if role in SMALL else "cpu", origin)
+        note_segment(options.work / role, options.seed, options.device, origin)
         trainer(role)(options.work, **chosen)
         ship(options.work / role)
 

@@ -46,7 +46,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert log[-1]["total"] < log[0]["total"]
 
 
-def _average(rank: int, processes: int, folder: Path) -> None:
+def _average(rank: int, processes: int, device: str, folder: Path) -> None:
     weights = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
     for weight in weights:
         weight.grad = torch.full_like(weight, float(rank))
@@ -55,7 +55,7 @@ def _average(rank: int, processes: int, folder: Path) -> None:
 
 
 def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
-    launch(_average, 2, tmp_path)
+    launch(_average, 2, "cpu", tmp_path)
     for rank in range(2):
         np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), np.full(7, 0.5))
 
