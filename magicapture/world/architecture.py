@@ -1,4 +1,7 @@
-"""The mini pack's diffusion model: exact Stable Diffusion classes, small numbers (measured in the model card)."""
+"""The mini pack's diffusion model: exact Stable Diffusion classes, small numbers (measured in the model card).
+
+The pack is made at 64 px; 128 px is the recipe for a machine with a GPU.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,27 @@ TEXT_WIDTH = 128
 TEXT_LENGTH = 32
 
 
-def build_vae(scaling_factor: float = 1.0) -> AutoencoderKL:
-    """64 px -> 16x16x8. Two norm groups, since with few channels a group GroupNorm removes global colour; no attention
+def build_vae(resolution: int = RESOLUTION) -> AutoencoderKL:
+    """64 px -> 16x16x8 (128 px -> 32x32x8). Two norm groups, since with few channels a group GroupNorm removes global colour; no attention
     in the middle, so that a region decodes as it does within the whole picture."""
     return AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=LATENT_CHANNELS, block_out_channels=(24, 48, 64), layers_per_block=2,
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, norm_num_groups=2,
-        sample_size=RESOLUTION, mid_block_add_attention=False, scaling_factor=scaling_factor,
+        sample_size=resolution, mid_block_add_attention=False, scaling_factor=1.0,
     )  # fmt: skip
 
 
-def build_unet() -> UNet2DConditionModel:
-    """Cross-attention at 16x16 and 8x8; ``attention_head_dim`` counts heads, as in Stable Diffusion 1.x."""
+def build_unet(resolution: int = RESOLUTION) -> UNet2DConditionModel:
+    """Cross-attention at 16x16 and 8x8, at 64 and at 128 px, which has one level before them; ``attention_head_dim`` counts heads, as
+    in Stable Diffusion 1.x. Raises ValueError for another resolution."""
+    if resolution not in (64, 128):
+        raise ValueError(f"resolution {resolution}: the diffusion model of the world has recipes for 64 and 128 px")
+    wide = resolution == 128
     return UNet2DConditionModel(
-        sample_size=16, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, block_out_channels=(64, 128, 192), layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        sample_size=resolution // 4, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
+        block_out_channels=(64, 128, 192, 256) if wide else (64, 128, 192),
+        down_block_types=("DownBlock2D",) * wide + ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D") + ("UpBlock2D",) * wide,
         mid_block_type="UNetMidBlock2DCrossAttn", cross_attention_dim=TEXT_WIDTH, attention_head_dim=4, norm_num_groups=16,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from magicapture.adapters import tensor_hash
 from magicapture.artifacts import write_text
-from magicapture.world.architecture import build_vae
+from magicapture.world.architecture import RESOLUTION, build_vae
 from magicapture.world.diffusion_data import Pictures, render_shards
 from magicapture.world.loop import Run, autocast, load_average
 from magicapture.world.parallel import launch
@@ -21,20 +21,20 @@ from magicapture.world.parallel import launch
 
 def train_vae(
     work: Path, *, steps: int = 4800, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1.5e-3,
-    shards: int = 8, batch: int = 8,
+    resolution: int = RESOLUTION, shards: int = 8, batch: int = 8,
 ) -> None:  # fmt: skip
-    """The autoencoder, on 32 px crops in three steps of four; the face counts fourfold. Writes ``work/vae``."""
-    render_shards(work / "pictures", shards, processes)
+    """The autoencoder, on crops of half the side in three steps of four; the face counts fourfold. Writes ``work/vae``."""
+    render_shards(work / "pictures", shards, processes, size=resolution)
     launch(_vae_worker, processes, device, work, "vae", steps, seed, rate, batch)
 
 
 def train_decoder(
     work: Path, *, steps: int = 3000, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 5e-4,
-    shards: int = 8, batch: int = 8,
+    resolution: int = RESOLUTION, shards: int = 8, batch: int = 8,
 ) -> None:  # fmt: skip
     """The decoder of the trained autoencoder alone, so that every latent, and the text-to-image model, stays good. Writes
     ``work/decoder``."""
-    render_shards(work / "pictures", shards, processes)
+    render_shards(work / "pictures", shards, processes, size=resolution)
     key = encoder_key(load_average(build_vae(), work / "vae"))
     mark = work / "decoder" / "encoder"  # an encoder trained anew makes the old decoder worthless
     if not mark.is_file() or mark.read_text() != key:
@@ -47,8 +47,9 @@ def train_decoder(
 def _vae_worker(rank: int, processes: int, device: str, work: Path, part: str, steps: int, seed: int, rate: float, batch: int) -> None:
     torch.manual_seed(seed)
     whole = part == "vae"
-    vae = (build_vae() if whole else trained_vae(work).train()).to(device, memory_format=torch.channels_last)
     pictures = Pictures.load(work / "pictures")
+    vae = (build_vae(pictures.size) if whole else trained_vae(work).train()).to(device, memory_format=torch.channels_last)
+    part_size = pictures.size // 2
     module = vae if whole else _decoder(vae)
     run = Run(module, work / part, steps=steps, rate=rate, seed=seed, rank=rank, processes=processes, average=0.998)
 
@@ -56,8 +57,8 @@ def _vae_worker(rank: int, processes: int, device: str, work: Path, part: str, s
         rows = torch.randint(len(pictures), (batch if step % 4 == 0 else 4 * batch,), generator=generator).numpy()
         images, faces = to_pixels(pictures.images[rows]), torch.from_numpy(pictures.faces[rows])[:, None].float()
         if step % 4:
-            y, x = (int(v) for v in torch.randint(0, 33, (2,), generator=generator))
-            images, faces = images[..., y : y + 32, x : x + 32], faces[..., y : y + 32, x : x + 32]
+            y, x = (int(v) for v in torch.randint(0, part_size + 1, (2,), generator=generator))
+            images, faces = (each[..., y : y + part_size, x : x + part_size] for each in (images, faces))
         images, faces = images.to(device, memory_format=torch.channels_last), faces.to(device)
         with autocast(device):
             with torch.set_grad_enabled(whole):
@@ -90,10 +91,10 @@ def similarity(a: Tensor, b: Tensor) -> Tensor:
 
 def trained_vae(work: Path) -> AutoencoderKL:
     """The autoencoder of ``work/vae``, its scaling factor set so that latents of the training pictures have unit deviation."""
-    vae = load_average(build_vae(), work / "vae").eval()
+    pictures = Pictures.load(work / "pictures", limit=1)
+    vae = load_average(build_vae(pictures.size), work / "vae").eval()
     if (work / "decoder" / "checkpoint.safetensors").is_file() and (work / "decoder" / "encoder").read_text() == encoder_key(vae):
         load_average(_decoder(vae), work / "decoder")
-    pictures = Pictures.load(work / "pictures", limit=1)
     with torch.no_grad():
         latents = vae.encode(to_pixels(pictures.images[:256])).latent_dist.mean
     vae.register_to_config(scaling_factor=round(1.0 / float(latents.std()), 5))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from magicapture.world.architecture import build_schedule, build_text_encoder, build_unet
+from magicapture.world.architecture import LATENT_CHANNELS, RESOLUTION, build_schedule, build_text_encoder, build_unet
 from magicapture.world.autoencoder import encoder_key, to_pixels, trained_vae
 from magicapture.world.diffusion_data import Pictures, render_shards
 from magicapture.world.loop import Run, autocast
@@ -19,26 +19,26 @@ from magicapture.world.parallel import launch
 class TextToImage(nn.Module):
     """UNet and text encoder as one module, as they are trained."""
 
-    def __init__(self, vocabulary: int, start: int, end: int) -> None:
+    def __init__(self, vocabulary: int, start: int, end: int, resolution: int = RESOLUTION) -> None:
         super().__init__()
-        self.unet, self.text_encoder = build_unet(), build_text_encoder(vocabulary, start, end)
+        self.unet, self.text_encoder = build_unet(resolution), build_text_encoder(vocabulary, start, end)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, ids: Tensor) -> Tensor:
-        """Prediction (b, 8, 16, 16) from noised latents, timesteps (b,) and token ids (b, length)."""
+        """Prediction (b, 8, h, w) from noised latents, timesteps (b,) and token ids (b, length)."""
         return self.unet(noisy, timesteps, self.text_encoder(ids).last_hidden_state).sample
 
 
-def build_text_to_image(folder: Path) -> TextToImage:
+def build_text_to_image(folder: Path, resolution: int = RESOLUTION) -> TextToImage:
     """The module for the tokenizer of the rendered world (written below ``folder``)."""
     from magicapture.world.architecture import TEXT_LENGTH
     from magicapture.world.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer(folder / "tokenizer", TEXT_LENGTH)
-    return TextToImage(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return TextToImage(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, resolution)
 
 
 def cache_latents(rank: int, processes: int, device: str, work: Path, key: str) -> None:
-    """Scaled mean latents of every picture and of its mirror image, ``latents-<key>.npy`` float16 (n, 2, 8, 16, 16) in its shard.
+    """Scaled mean latents of every picture and of its mirror image, ``latents-<key>.npy`` float16 (n, 2, 8, h, w) in its shard.
 
     ``key`` names the encoder (:func:`encoder_key`); latents of an older one are removed. Processes share the shards.
     """
@@ -50,7 +50,8 @@ def cache_latents(rank: int, processes: int, device: str, work: Path, key: str) 
         for old in shard.glob("latents-*.npy"):
             old.unlink()
         pictures = np.load(shard / "images.npy", mmap_mode="r")
-        latents = np.empty((len(pictures), 2, 8, 16, 16), np.float16)
+        side_length = pictures.shape[1] // 4
+        latents = np.empty((len(pictures), 2, LATENT_CHANNELS, side_length, side_length), np.float16)
         with torch.no_grad(), autocast(device):
             for start in range(0, len(pictures), 100):
                 images = to_pixels(pictures[start : start + 100]).to(device, memory_format=torch.channels_last)
@@ -63,10 +64,10 @@ def cache_latents(rank: int, processes: int, device: str, work: Path, key: str) 
 
 
 def train_unet(work: Path, *, steps: int = 4400, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1e-3,
-               shards: int = 20, batch: int = 24) -> None:  # fmt: skip
+               resolution: int = RESOLUTION, shards: int = 20, batch: int = 24) -> None:  # fmt: skip
     """UNet and text encoder on the latents of ``work/vae``: v-prediction, min-SNR weights (gamma 5), captions left out in a
     tenth of the rows for classifier-free guidance. Writes ``work/unet``."""
-    render_shards(work / "pictures", shards, processes)
+    render_shards(work / "pictures", shards, processes, size=resolution)
     key = encoder_key(trained_vae(work))
     launch(cache_latents, processes, device, work, key)
     launch(_unet_worker, processes, device, work, key, shards, steps, seed, rate, batch)
@@ -78,7 +79,7 @@ def _unet_worker(
     torch.manual_seed(seed)
     pictures = Pictures.load(work / "pictures", limit=shards)
     latents = np.concatenate([np.load(file) for file in sorted((work / "pictures").glob(f"diffusion-*/latents-{key}.npy"))[:shards]])
-    model = build_text_to_image(work / f"rank{rank}").to(device, memory_format=torch.channels_last)
+    model = build_text_to_image(work / f"rank{rank}", pictures.size).to(device, memory_format=torch.channels_last)
     run = Run(model, work / "unet", steps=steps, rate=rate, seed=seed, rank=rank, processes=processes, average=0.999)
     schedule = build_schedule()
     alphas = schedule.alphas_cumprod

@@ -46,7 +46,7 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 
 
-def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str = "train") -> Path:
+def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str = "train", size: int = RESOLUTION) -> Path:
     """Render shard ``index`` unless it is there; deterministic in ``index``. Half of the looks are named, half are mixed."""
     import cv2
 
@@ -60,15 +60,15 @@ def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str
     aside.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(aside / "tokenizer", TEXT_LENGTH)
     person_seeds, look_seeds = seeds("people", people), seeds("looks", looks)
-    images = np.empty((SHARD, RESOLUTION, RESOLUTION, 3), np.uint8)
-    faces = np.empty((SHARD, RESOLUTION, RESOLUTION), bool)
+    images = np.empty((SHARD, size, size, 3), np.uint8)
+    faces = np.empty((SHARD, size, size), bool)
     captions = np.empty((SHARD, CAPTIONS, TEXT_LENGTH), np.int16)
     labels = np.full((SHARD, len(LABELS)), -1, np.int16)
     for row in range(SHARD):
         number = index * SHARD + row
         rng = np.random.default_rng((number, 7))
         draw = _object if np.random.default_rng((number, 8)).random() < OBJECTS else _person
-        images[row], faces[row], texts, words = draw(person_seeds[number // PICTURES_PER_PERSON], look_seeds, rng)
+        images[row], faces[row], texts, words = draw(person_seeds[number // PICTURES_PER_PERSON], look_seeds, rng, size)
         captions[row] = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="np").input_ids
         for column, (name, values) in enumerate(LABELS.items()):
             if words.get(name) in values:
@@ -84,22 +84,22 @@ def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str
 _Drawn = tuple[np.ndarray, np.ndarray, list[str], dict[str, str]]
 
 
-def _person(person_seed: int, look_seeds: range, rng: np.random.Generator) -> _Drawn:
+def _person(person_seed: int, look_seeds: range, rng: np.random.Generator, size: int) -> _Drawn:
     """Picture, mask of the face, captions and attributes of a person in a look."""
     person = Person.sample(person_seed)
     look_seed = look_seeds[int(rng.integers(len(look_seeds)))]
     look = Look.sample(look_seed) if rng.random() < 0.5 else Look.compose(look_seed)
     nuisance = replace(Nuisance.sample(int(rng.integers(2**31))), jpeg=None)
-    picture = render(person, look, nuisance, RESOLUTION)
+    picture = render(person, look, nuisance, size)
     texts = [full_caption(person, look, nuisance)] + [random_caption(person, look, nuisance, rng) for _ in range(CAPTIONS - 1)]
     return picture.image, np.isin(picture.parsing, FACE_CLASSES), texts, picture.attributes
 
 
-def _object(thing_seed: int, texture_seeds: range, rng: np.random.Generator) -> _Drawn:
+def _object(thing_seed: int, texture_seeds: range, rng: np.random.Generator, size: int) -> _Drawn:
     """Picture, mask of the object, captions and no attributes of a person."""
     thing, texture = Thing.sample(thing_seed), Texture.sample(texture_seeds[int(rng.integers(len(texture_seeds)))])
     pose = Pose.sample(int(rng.integers(2**31)))
-    picture = render_object(thing, texture, pose, RESOLUTION)
+    picture = render_object(thing, texture, pose, size)
     return (
         picture.image,
         picture.mask,
@@ -108,10 +108,11 @@ def _object(thing_seed: int, texture_seeds: range, rng: np.random.Generator) -> 
     )
 
 
-def render_shards(folder: Path, count: int, processes: int = 1, people: str = "diffusion", looks: str = "train") -> None:
+def render_shards(folder: Path, count: int, processes: int = 1, people: str = "diffusion", looks: str = "train",
+                  size: int = RESOLUTION) -> None:  # fmt: skip
     """Render shards 0 to ``count - 1``; those on disk are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(folder, index, people, looks) for index in range(count)]
+    tasks = [(folder, index, people, looks, size) for index in range(count)]
     if processes == 1:
         for task in tasks:
             render_shard(*task)
@@ -142,3 +143,8 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures in px."""
+        return int(self.images.shape[1])

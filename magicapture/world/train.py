@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--work", required=True, type=Path, help="folder of pictures, checkpoints, logs and the pack being made")
     parser.add_argument("--steps", type=int, help="optimiser updates in all (default: the role's own number)")
     parser.add_argument("--rate", type=float, help="highest learning rate (default: the role's own; lower where trained weights go on)")
+    parser.add_argument("--resolution", type=int, choices=(64, 128), default=64, help="of vae, decoder and unet; a work folder each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (bf16 there)")
     parser.add_argument("--processes", type=int, default=1, help="for rendering, and for the diffusion model's data-parallel training")
@@ -95,8 +96,7 @@ def main() -> None:
         logging.info("%s", role)
         chosen: dict[str, Any] = {"seed": options.seed, "device": options.device, "processes": options.processes}
         chosen |= {name: getattr(options, name) for name in ("steps", "rate") if getattr(options, name) is not None}
-        if role in SMALL:
-            chosen["pack"] = pack
+        chosen |= {"pack": pack} if role in SMALL else {"resolution": options.resolution}
         if role == "pack":
             trainer(role)(options.work)
             continue

@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from magicapture.world import loop
+from magicapture.world import diffusion, loop
 from magicapture.world.architecture import TEXT_LENGTH, random_diffusion
 from magicapture.world.diffusion_data import CAPTIONS, Pictures
 from magicapture.world.parallel import average_gradients, launch
@@ -104,3 +104,18 @@ def test_shards_are_rendered_once_and_read_in_order(tmp_path: Path, monkeypatch:
     assert pictures.faces.mean((1, 2)).min() > 0.05
     assert pictures.captions.min() >= 0
     assert pictures.labels.shape == (12, len(diffusion_data.LABELS))
+
+
+def test_the_recipe_for_128_px_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from magicapture.world import autoencoder, diffusion_data
+    from magicapture.world.architecture import build_unet
+
+    monkeypatch.setattr(diffusion_data, "SHARD", 4)
+    autoencoder.train_vae(tmp_path, steps=1, shards=1, batch=1, resolution=128)
+    diffusion.train_unet(tmp_path, steps=1, shards=1, batch=2, resolution=128)
+    model = loop.load_average(diffusion.build_text_to_image(tmp_path / "tokens", 128), tmp_path / "unet")
+    with torch.no_grad():
+        made = model(torch.zeros(1, 8, 32, 32), torch.tensor([3]), torch.zeros(1, TEXT_LENGTH, dtype=torch.int64))
+    assert made.shape == (1, 8, 32, 32)
+    with pytest.raises(ValueError, match="64 and 128"):
+        build_unet(96)
