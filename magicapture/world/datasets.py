@@ -47,7 +47,7 @@ PLANS = {
     "recogniser": Plan("recogniser", "train", 64, 800, 4, 6),
     "judge": Plan("judge", "train", 64, 500, 4, 4),
     "referee": Plan("referee", "train", 64, 500, 4, 4),
-    "general": Plan("train", "train", 256, 1600, 0, 1),
+    "general": Plan("train", "train", 256, 4000, 0, 1),
     "verification": Plan("validation", "validation", 64, 100, 4, 4),
     "check": Plan("validation", "validation", 256, 300, 0, 1),
 }

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 
 from magicapture.world.canvas import Canvas, Linear, Radial, disc, ellipse, mix
-from magicapture.world.object_patterns import Array, noise
-from magicapture.world.object_solids import CAVITY, DARK, GLASS, LAMP, Surface
-from magicapture.world.object_textures import Texture, pattern, shadow_colour
+from magicapture.world.objects.patterns import Array, noise
+from magicapture.world.objects.solids import CAVITY, DARK, GLASS, LAMP, Surface
+from magicapture.world.objects.textures import Texture, pattern, shadow_colour
 
 
 def paint_room(canvas: Canvas, texture: Texture, light: float) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from magicapture.world.canvas import ellipse, smooth
-from magicapture.world.object_solids import Part, Revolved, Shade, Tube
+from magicapture.world.objects.solids import Part, Revolved, Shade, Tube
 
 Rng = np.random.Generator
 

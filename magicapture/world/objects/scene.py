@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from magicapture.world.canvas import Canvas
-from magicapture.world.object_constructions import Car, Chair
-from magicapture.world.object_light import light_object, paint_room, paint_shadow
-from magicapture.world.object_solids import Part, Surface
-from magicapture.world.object_textures import TEXTURES, Texture
-from magicapture.world.object_vessels import Teapot, Vase
+from magicapture.world.objects.constructions import Car, Chair
+from magicapture.world.objects.light import light_object, paint_room, paint_shadow
+from magicapture.world.objects.solids import Part, Surface
+from magicapture.world.objects.textures import TEXTURES, Texture
+from magicapture.world.objects.vessels import Teapot, Vase
 from magicapture.world.sheet import contact_sheet
 
 Shape = Vase | Teapot | Chair | Car

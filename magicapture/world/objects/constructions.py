@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from magicapture.world.canvas import disc, ellipse, ribbon, smooth
-from magicapture.world.object_solids import DEPTH, GLASS, LAMP, Decal, Part, Prism, Revolved, Shade, Tube, Wheel
+from magicapture.world.objects.solids import DEPTH, GLASS, LAMP, Decal, Part, Prism, Revolved, Shade, Tube, Wheel
 
 Rng = np.random.Generator
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from magicapture.world import object_patterns as patterns
 from magicapture.world.canvas import mix
+from magicapture.world.objects import patterns
 
 Colour = tuple[float, float, float]
 Array = np.ndarray
