@@ -80,7 +80,7 @@ def _card(work: Path, scores: dict[str, Any]) -> str:
 def segments(work: Path, role: str) -> list[dict[str, Any]]:
     """Every training run of a role: seed, machine, device, from and to which step (``to`` is where its log ends).
 
-    Those that made the pack it went on from come first.
+    Those that made the pack it went on from come first, unless the role was trained anew.
     """
     history, file, log = work / HISTORY, work / role / "segments.jsonl", work / role / "log.jsonl"
     before = json.loads(history.read_text()).get(role, []) if history.is_file() else []
@@ -88,7 +88,7 @@ def segments(work: Path, role: str) -> list[dict[str, Any]]:
     last = [json.loads(line)["step"] for line in log.read_text().splitlines()][-1] if log.is_file() else 0
     for segment, following in zip(found, [*found[1:], {"from": last}][: len(found)], strict=True):
         segment["to"] = following["from"]
-    return before + found
+    return before + found if not found or "note" in found[0] else found
 
 
 def _trainings(work: Path) -> dict[str, list[dict[str, Any]]]:

@@ -25,7 +25,7 @@ from magicapture.world.warm import go_on
 
 BATCH = 32
 STEPS = 4000
-SIZES = ((0, 30), (22, 70), (52, 1000))  # px of the face's longer side that each stride answers for; they overlap
+SIZES = ((0, 40), (32, 110), (90, 1000))  # px of the face's longer side that each stride answers for; they overlap
 _BACKDROPS = 400
 
 Scene = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -99,6 +99,7 @@ def targets(boxes: np.ndarray, keypoints: np.ndarray, size: int = DETECTOR_SIZE)
         cells = size // stride
         centres = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), -1).reshape(-1, 2) * float(stride)
         wanted, weight = np.zeros((len(centres), 15), np.float32), np.ones(len(centres), np.float32)
+        closest = np.full(len(centres), np.inf)  # of faces side by side, the one whose middle is nearer has the cell
         for box, points in zip(boxes, keypoints, strict=True):
             extent = max(box[2] - box[0], box[3] - box[1])
             middle = (box[:2] + box[2:]) / 2
@@ -107,6 +108,8 @@ def targets(boxes: np.ndarray, keypoints: np.ndarray, size: int = DETECTOR_SIZE)
             inside = ((centres > box[:2] + 1) & (centres < box[2:] - 1)).all(1)
             near = inside & ((distance < max(0.2 * extent, 0.75 * stride)) | nearest)
             if least <= extent < most:
+                near &= distance / extent < closest
+                closest[near] = distance[near] / extent
                 weight[inside & (distance < 0.3 * extent)] = 0
                 wanted[near, 0] = 1
                 wanted[near, 1:3] = (centres[near] - box[:2]) / stride

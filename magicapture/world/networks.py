@@ -34,11 +34,17 @@ class Detector(nn.Module):
         )
         self.side = nn.ModuleList(ConvNorm(i, width, 1, norm=norm) for i in (64, 96, 128))
         self.smooth = nn.ModuleList(ConvNorm(width, width, 3, norm=norm) for _ in STRIDES)
-        self.head = nn.ModuleList(nn.Conv2d(width, ANCHORS * 15, 3, padding=1) for _ in STRIDES)
-        for head in self.head:
+        self.head = nn.ModuleList(nn.Conv2d(width, ANCHORS * 5, 3, padding=1) for _ in STRIDES)
+        # Key points are wanted to a few hundredths of a face: they get layers of their own.
+        self.points = nn.ModuleList(
+            nn.Sequential(*(ConvNorm(width, width, norm=norm) for _ in range(2)), nn.Conv2d(width, ANCHORS * 10, 3, padding=1))
+            for _ in STRIDES
+        )
+        for head in (*self.head, *(tower[-1] for tower in self.points)):
             nn.init.normal_(head.weight, 0, 0.01)  # type: ignore[arg-type]
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
-            head.bias.data[:ANCHORS] = -4.0  # type: ignore[index]  # faces are rare among cells
+        for head in self.head:
+            head.bias.data[:ANCHORS] = -4.0  # type: ignore[index, union-attr]  # faces are rare among cells
 
     def logits(self, x: Tensor) -> list[Tensor]:
         """Per stride (B, cells x 2, 15): score logit, box distances (4), key point offsets (10), in stride units."""
@@ -55,8 +61,8 @@ class Detector(nn.Module):
             top = merged
             levels.insert(0, smooth(merged))
         rows = []
-        for head, level in zip(self.head, levels, strict=True):
-            out = head(level)
+        for head, tower, level in zip(self.head, self.points, levels, strict=True):
+            out = torch.cat([head(level), tower(level)], 1)
             # channels: 2 scores, 2 x 4 distances, 2 x 10 offsets -> rows ordered y, x, anchor
             flat = out.flatten(2).transpose(1, 2)
             score, box, points = flat.split([ANCHORS, 4 * ANCHORS, 10 * ANCHORS], 2)
