@@ -137,7 +137,7 @@ def scene_maker(samples: Samples, looks: str, size: int = DETECTOR_SIZE) -> Call
             scene = _group(samples, rng, backdrops, size)
         image, boxes, points = scene
         seen = _visible(boxes, size)
-        if len(seen) and not seen.all():  # a sliver of a face at the rim is neither face nor background: paint it over
+        if len(seen) and not seen.all():  # a sliver of a face at the rim, or a speck of one, is neither face nor background: paint it over
             for box in boxes[~seen]:
                 left, top, right, bottom = np.clip(box, 0, size).astype(int)
                 image[top:bottom, left:right] = image.mean((0, 1))
@@ -152,7 +152,8 @@ def scene_maker(samples: Samples, looks: str, size: int = DETECTOR_SIZE) -> Call
 def _visible(boxes: np.ndarray, size: int) -> np.ndarray:
     shown = np.clip(boxes, 0, size)
     area, whole = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (shown, boxes))
-    return area > 0.6 * whole
+    # below 10 px a face may lie between the cells of the finest stride
+    return (area > 0.6 * whole) & ((shown[:, 2:] - shown[:, :2]).min(1, initial=size) >= 10)
 
 
 def _close(samples: Samples, rng: np.random.Generator, size: int) -> Scene:
