@@ -12,7 +12,7 @@ import pytest
 from magicapture.world import clip_training, datasets, detection, diffusion_data, loop, parsing, recognition, train
 from magicapture.world.card import segments
 from magicapture.world.datasets import Plan
-from magicapture.world.packing import ROLES
+from magicapture.world.packing import HISTORY, ROLES
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,19 @@ def test_segments_tell_where_each_run_began_and_ended(tmp_path: Path) -> None:
     (role / "log.jsonl").write_text(json.dumps({"step": 90}) + "\n")
     assert [(s["from"], s["to"], s["seed"]) for s in segments(tmp_path, "judge")] == [(0, 50, 5), (50, 90, 5)]
     assert segments(tmp_path, "referee") == []
+
+
+def test_segments_of_the_pack_come_first_unless_the_role_was_trained_anew(tmp_path: Path) -> None:
+    (tmp_path / HISTORY).write_text(
+        json.dumps({"judge": [{"from": 0, "to": 7}], "parser": [{"from": 0, "to": 8}], "clip": [{"from": 0, "to": 6}]})
+    )
+    for role, pack in (("judge", "pack mini 1"), ("parser", None)):
+        train.note_segment(tmp_path / role, 0, "cpu", pack)
+        (tmp_path / role / "log.jsonl").write_text(json.dumps({"step": 5}) + "\n")
+    assert [(s["from"], s["to"]) for s in segments(tmp_path, "judge")] == [(0, 7), (0, 5)]
+    assert segments(tmp_path, "judge")[1]["note"] == "started from pack mini 1"
+    assert [(s["from"], s["to"]) for s in segments(tmp_path, "parser")] == [(0, 5)]
+    assert segments(tmp_path, "clip") == [{"from": 0, "to": 6}]
 
 
 def test_unknown_role_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
