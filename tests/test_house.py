@@ -117,7 +117,7 @@ def test_no_stage_imports_what_it_does_not_use(modules: str, absent: tuple[str, 
 def test_extras_document_what_each_room_imports() -> None:
     """Every third-party package that a room imports is among the project's dependencies or the room's extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    distributions = {"yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python-headless"}
+    distributions = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
     local = {"magicapture", *sys.stdlib_module_names}
     for room in ("references", "training", "generation", "postprocessing", "evaluation", "registry", "world"):
         asked = [*project["dependencies"], *project["optional-dependencies"][room]]
