@@ -64,30 +64,34 @@ def _card(work: Path, scores: dict[str, Any]) -> str:
         "",
         "## Training",
         "",
-        "| role | file | steps | seed | machine | device | note |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| role | file | steps | minutes | seed | machine | device | note |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in _trainings(work).items():
         path = ROLES["diffusion" if name in _DIFFUSION else name][0]
         for segment in found:
             steps = f"{segment['from']} to {segment['to']}"
-            cells = (name, f"`{path}`", steps, segment["seed"], segment["machine"], segment["device"], segment.get("note", ""))
+            minutes = segment.get("minutes", "not kept")
+            cells = (name, f"`{path}`", steps, minutes, segment["seed"], segment["machine"], segment["device"], segment.get("note", ""))
             lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     lines += ["", "## Scores on held-out seeds", "", "```json", json.dumps(scores, indent=2), "```", ""]
     return "\n".join(lines)
 
 
 def segments(work: Path, role: str) -> list[dict[str, Any]]:
-    """Every training run of a role: seed, machine, device, from and to which step (``to`` is where its log ends).
+    """Every training run of a role: seed, machine, device, from and to which step (``to`` is where its log ends), and its minutes.
 
     Those that made the pack it went on from come first, unless the role was trained anew.
     """
     history, file, log = work / HISTORY, work / role / "segments.jsonl", work / role / "log.jsonl"
     before = json.loads(history.read_text()).get(role, []) if history.is_file() else []
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    last = [json.loads(line)["step"] for line in log.read_text().splitlines()][-1] if log.is_file() else 0
+    records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    last = records[-1]["step"] if records else 0
     for segment, following in zip(found, [*found[1:], {"from": last}][: len(found)], strict=True):
         segment["to"] = following["from"]
+        spent = [record["seconds"] for record in records if segment["from"] < record["step"] <= segment["to"] and "seconds" in record]
+        segment["minutes"] = round(max(spent, default=0.0) / 60, 1)
     return before + found if not found or "note" in found[0] else found
 
 

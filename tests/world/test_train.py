@@ -83,10 +83,12 @@ def test_restorer_moves_away_from_its_input_only_as_far_as_asked(small_world: No
 def test_segments_tell_where_each_run_began_and_ended(tmp_path: Path) -> None:
     role = tmp_path / "judge"
     train.note_segment(role, 5, "cpu")
-    (role / "log.jsonl").write_text(json.dumps({"step": 50}) + "\n")
+    (role / "log.jsonl").write_text(json.dumps({"step": 50, "seconds": 30.0}) + "\n")
     train.note_segment(role, 5, "cpu")
-    (role / "log.jsonl").write_text(json.dumps({"step": 90}) + "\n")
-    assert [(s["from"], s["to"], s["seed"]) for s in segments(tmp_path, "judge")] == [(0, 50, 5), (50, 90, 5)]
+    with open(role / "log.jsonl", "a") as log:
+        log.write("".join(json.dumps({"step": step, "seconds": seconds}) + "\n" for step, seconds in ((70, 90.0), (90, 180.0))))
+    found = [(s["from"], s["to"], s["seed"], s["minutes"]) for s in segments(tmp_path, "judge")]
+    assert found == [(0, 50, 5, 0.5), (50, 90, 5, 3.0)]
     assert segments(tmp_path, "referee") == []
 
 
