@@ -22,7 +22,7 @@ from magicapture.world.tokenizer import build_tokenizer
 ARCHITECTURES = {"recogniser": "residual", "judge": "plain", "referee": "dense"}
 HISTORY = "training.json"  # the training segments of every role, in a pack and in a work folder that goes on from it
 DETECTOR_SIZE = 128
-USUAL_SCORE = 0.87  # mean detector score of a set of pictures below which they are hardly renders (tests/references/test_domain.py)
+USUAL_SCORE = 0.95  # mean detector score of a set of pictures below which they are hardly renders (tests/references/test_domain.py)
 PARSER_SIZE = RESTORER_SIZE = 128
 PARSER_MEAN, PARSER_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
