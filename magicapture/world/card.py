@@ -92,7 +92,8 @@ def segments(work: Path, role: str) -> list[dict[str, Any]]:
         segment["to"] = following["from"]
         spent = [record["seconds"] for record in records if segment["from"] < record["step"] <= segment["to"] and "seconds" in record]
         segment["minutes"] = round(max(spent, default=0.0) / 60, 1)
-    return before + found if not found or "note" in found[0] else found
+    anew = bool(found) and "note" not in found[0]
+    return ([] if anew else before) + [segment for segment in found if segment["to"] > segment["from"]]
 
 
 def _trainings(work: Path) -> dict[str, list[dict[str, Any]]]:
