@@ -91,6 +91,8 @@ def similarity(a: Tensor, b: Tensor) -> Tensor:
 
 def trained_vae(work: Path) -> AutoencoderKL:
     """The autoencoder of ``work/vae``, its scaling factor set so that latents of the training pictures have unit deviation."""
+    if not any((work / "pictures").glob("diffusion-*")):
+        render_shards(work / "pictures", 1)  # on a machine that went on from a pack
     pictures = Pictures.load(work / "pictures", limit=1)
     vae = load_average(build_vae(pictures.size), work / "vae").eval()
     if (work / "decoder" / "checkpoint.safetensors").is_file() and (work / "decoder" / "encoder").read_text() == encoder_key(vae):

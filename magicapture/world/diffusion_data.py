@@ -137,7 +137,7 @@ class Pictures:
         shards = sorted(folder.glob(f"{people}-*"))[:limit]
         if not shards:
             raise FileNotFoundError(
-                f"no shard {people}-* in {folder}; render some first (python -m magicapture.world.train --role pictures)"
+                f"no shard {people}-* in {folder}; a training renders what it needs (python -m magicapture.world.train)"
             )
         return cls(*(np.concatenate([np.load(shard / f"{name}.npy", mmap_mode="r") for shard in shards]) for name in PARTS))
 
