@@ -85,11 +85,6 @@ def read(model: Reader, images: np.ndarray) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def labels_of(attributes: dict[str, str]) -> np.ndarray:
-    """A picture's attributes as int64 (len(LABELS),): indices into LABELS' values, -1 where an attribute does not apply."""
-    return np.array([LABELS[name].index(attributes[name]) if attributes.get(name) in LABELS[name] else -1 for name in LABELS])
-
-
 # The words beside which a value counts, where the value alone may mean something else ("brown skin", "brown hair").
 _PHRASES = {
     "skin": "{skin} skin", "hair_colour": "{hair_colour} hair", "glasses": "{glasses} glasses", "cloth_colour": "{cloth_colour} {clothing}",

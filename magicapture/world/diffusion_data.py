@@ -46,6 +46,11 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 
 
+def labels_of(attributes: dict[str, str]) -> np.ndarray:
+    """A picture's attributes as int64 (len(LABELS),): indices into LABELS' values, -1 where an attribute does not apply."""
+    return np.array([LABELS[name].index(attributes[name]) if attributes.get(name) in LABELS[name] else -1 for name in LABELS])
+
+
 def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str = "train", size: int = RESOLUTION) -> Path:
     """Render shard ``index`` unless it is there; deterministic in ``index``. Half of the looks are named, half are mixed."""
     import cv2
@@ -63,16 +68,14 @@ def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str
     images = np.empty((SHARD, size, size, 3), np.uint8)
     faces = np.empty((SHARD, size, size), bool)
     captions = np.empty((SHARD, CAPTIONS, TEXT_LENGTH), np.int16)
-    labels = np.full((SHARD, len(LABELS)), -1, np.int16)
+    labels = np.empty((SHARD, len(LABELS)), np.int16)
     for row in range(SHARD):
         number = index * SHARD + row
         rng = np.random.default_rng((number, 7))
         draw = _object if np.random.default_rng((number, 8)).random() < OBJECTS else _person
         images[row], faces[row], texts, words = draw(person_seeds[number // PICTURES_PER_PERSON], look_seeds, rng, size)
         captions[row] = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="np").input_ids
-        for column, (name, values) in enumerate(LABELS.items()):
-            if words.get(name) in values:
-                labels[row, column] = values.index(words[name])
+        labels[row] = labels_of(words)
     parts: tuple[np.ndarray, ...] = (images, faces, captions, labels)
     for name, part in zip(PARTS, parts, strict=True):
         np.save(aside / f"{name}.npy", part)

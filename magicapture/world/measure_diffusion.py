@@ -19,7 +19,7 @@ from magicapture.packs import Pack, load_pack
 from magicapture.scoring.clip import ClipEncoder
 from magicapture.world import attributes
 from magicapture.world.architecture import RESOLUTION
-from magicapture.world.diffusion_data import Pictures, render_shards
+from magicapture.world.diffusion_data import Pictures, labels_of, render_shards
 from magicapture.world.looks import LOOKS, Look
 from magicapture.world.nuisance import Nuisance
 from magicapture.world.people import Person
@@ -118,7 +118,7 @@ def held_out_captions(count: int, first: int = 0) -> Captioned:
     return Captioned(
         np.stack([picture.image for picture in pictures]),
         [picture.caption for picture in pictures],
-        np.stack([attributes.labels_of(picture.attributes) for picture in pictures]),
+        np.stack([labels_of(picture.attributes) for picture in pictures]),
         np.stack([attributes.named(picture.attributes, picture.caption) & _seen(picture.attributes["look"]) for picture in pictures]),
     )
 

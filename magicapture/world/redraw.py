@@ -16,7 +16,7 @@ from torch import Tensor
 from magicapture.adapters import tensor_hash
 from magicapture.backbones.sampling import build_scheduler
 from magicapture.world.architecture import TEXT_LENGTH, build_schedule
-from magicapture.world.autoencoder import trained_vae
+from magicapture.world.autoencoder import to_pixels, trained_vae
 from magicapture.world.captions import full_caption
 from magicapture.world.datasets import Plan, factors_of
 from magicapture.world.diffusion import build_text_to_image
@@ -61,8 +61,7 @@ def _draw(
     share = low + (high - low) * float(torch.rand((), generator=generator))
     timesteps = [t for t in scheduler.timesteps if int(t) <= share * 1000]
     with autocast():
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        latents = vae.encode(pixels).latent_dist.mean.float() * vae.config.scaling_factor
+        latents = vae.encode(to_pixels(images)).latent_dist.mean.float() * vae.config.scaling_factor
         latents = scheduler.add_noise(latents, torch.randn(latents.shape, generator=generator), timesteps[0].expand(len(latents)))
         words = torch.cat([empty.expand_as(ids), ids])
         for timestep in timesteps:

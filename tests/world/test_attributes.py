@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from magicapture.world import attributes, diffusion_data
-from magicapture.world.attributes import LABELS, Reader, accuracy, labels_of, named, read, trained_reader
+from magicapture.world.attributes import LABELS, Reader, accuracy, named, read, trained_reader
+from magicapture.world.diffusion_data import labels_of
 
 BALD = {
     "skin": "brown", "hair_style": "bald", "hair_colour": "none", "beard": "none", "glasses": "round", "expression": "smiling",
