@@ -45,8 +45,7 @@ class Preprocess(Section):
     max_brightness: float = Field(225.0, ge=0, le=255, description="Greatest 5th percentile of a photo's face on 0..255 grey values: above it the face is burnt out (ours).")
     same_person: float = Field(0.1, ge=-1, le=1, description="Least cosine of a photo's embedding to the mean of the others; below it the photo is set aside as someone else (ours).")
     duplicate_distance: int = Field(2, ge=0, le=64, description="Greatest Hamming distance of 64-bit difference hashes at which two pictures are one (ours).")
-    region: Literal["face", "head"] = Field("face", description="What belongs to the person and not to the look: the face (paper), or the face with hair and glasses (ours: of illustrated people, hair is half of what they are told apart by).")
-    reference_margin: float = Field(0.0, ge=0, le=0.5, description="By how much of the picture's side the region is widened in reference images, so that other hair than theirs finds room there (ours; paper 0).")
+    region: Literal["face", "head"] = Field("face", description="What belongs to the person and not to the look: the face (paper), or the head with hair and glasses, with room for it in reference images too (ours: of illustrated people, hair is half of what they are told apart by).")
     min_pictures: int = Field(1, ge=1, description="Fewer usable pictures than this in a folder stop the run (paper uses 4 to 6; one works, with a warning).")
 
 

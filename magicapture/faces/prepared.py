@@ -10,7 +10,8 @@ It stands in the shared room because stage rooms do not import one another::
 Files: ``source/<i>.png``, ``reference/<i>.png`` (RGB, resolution x resolution), beside each ``<i>.mask.png`` (0 or 255) and
 ``<i>.parsing.png`` (class 0..18), ``embeddings.safetensors`` (``"<set>.<role>"`` -> (n, D) float32, unit rows) and ``sheet.html``.
 Everything is in the pixels of the prepared picture. The mask is the *face* in both sets (with the hair, where ``preprocess.region``
-is "head"); the non-facial region of a reference image (the paper's ``Mr``) is its complement.
+is "head", and in reference images with room for the person's own); the non-facial region of a reference image (the paper's ``Mr``)
+is its complement.
 """
 
 from __future__ import annotations

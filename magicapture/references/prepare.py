@@ -28,6 +28,7 @@ from magicapture.references import duplicates, quality
 from magicapture.references.decode import Photo, decode, describe, scan
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
+from magicapture.references.room import widened
 from magicapture.references.sheet import THUMB, Aside, render
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ def run(photos: str | Path, looks: str | Path, out: str | Path, config: Config) 
     kept: dict[SetName, list[Candidate]] = {name: preparer.prepare(name, paths[name]) for name in SETS}
     _warn(preparer, kept)
     source, reference = ([candidate.picture for candidate in kept[name]] for name in SETS)
+    if config.preprocess.region == "head":
+        reference = [widened(picture, source) for picture in reference]
     embeddings = {f"source.{role}": preparer.embed(role, source) for role in ("recogniser", "judge")}
     descriptions = {name: describe(folder) for name, folder in folders.items()}
     return write(
@@ -152,10 +155,6 @@ class Preparer:
             quality.check_photo(image, mask, sharp, self.knobs)
         if self.knobs.region == "head":
             mask |= np.isin(parsing, HEAD_CLASSES)
-        margin = round(self.knobs.reference_margin * resolution)
-        if name == "reference" and margin:
-            kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
-            mask = cv2.dilate(mask.astype(np.uint8), kernel) > 0
         return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
 
     def _doubt(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -126,23 +127,21 @@ def network_input(images: np.ndarray) -> Tensor:
 def spoil(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
     """A picture (64, 64, 3) spoilt to ``level`` 0 (untouched) .. 4 (beyond use), shared among two or three kinds of harm.
 
+    They come in the order of a picture's life (drawn, focused, decoded, recorded, compressed), so that none undoes another.
     Colours and contrast are left alone: a look may be pale or tinted on purpose, and nobody could tell.
     """
     if level <= 0:
         return image
-    kinds = rng.permutation(5)[: int(rng.integers(2, 4))]
-    for kind, part in zip(kinds, rng.dirichlet(np.full(len(kinds), 2.0)), strict=True):
-        amount = float(level * part)
-        if kind == 0:
-            image = degrade.blur(image, 0.15 + 0.65 * amount)
-        elif kind == 1:
-            image = degrade.noise(image, 13 * amount, rng)
-        elif kind == 2:
-            image = degrade.noise(image, 15 * amount, rng, 4)  # blotches, as a decoder leaves
-        elif kind == 3:
-            image = degrade.jpeg(image, int(np.clip(60 * np.exp(-0.85 * amount), 3, 60)))
-        else:
-            image = degrade.warp(image, rng, 0.013 * amount, 7)
+    harms: tuple[Callable[[np.ndarray, float], np.ndarray], ...] = (
+        lambda picture, amount: degrade.warp(picture, rng, 0.013 * amount, 7),
+        lambda picture, amount: degrade.blur(picture, 0.15 + 0.65 * amount),
+        lambda picture, amount: degrade.noise(picture, 15 * amount, rng, 4),  # blotches, as a decoder leaves
+        lambda picture, amount: degrade.noise(picture, 13 * amount, rng),
+        lambda picture, amount: degrade.jpeg(picture, int(np.clip(60 * np.exp(-0.85 * amount), 3, 60))),
+    )
+    chosen = np.sort(rng.permutation(len(harms))[: int(rng.integers(2, 4))])
+    for harm, part in zip(chosen, rng.dirichlet(np.full(len(chosen), 2.0)), strict=True):
+        image = harms[harm](image, float(level * part))
     return image
 
 

@@ -44,9 +44,9 @@ class Plan:
 
 
 PLANS = {
-    "recogniser": Plan("recogniser", "train", 64, 800, 4, 6),
-    "judge": Plan("judge", "train", 64, 500, 4, 4),
-    "referee": Plan("referee", "train", 64, 500, 4, 4),
+    "recogniser": Plan("recogniser", "train", 64, 1200, 4, 6),
+    "judge": Plan("judge", "train", 64, 1500, 4, 4),
+    "referee": Plan("referee", "train", 64, 1500, 4, 4),
     "general": Plan("train", "train", 256, 4000, 0, 1),
     "verification": Plan("validation", "validation", 64, 100, 4, 4),
     "check": Plan("validation", "validation", 256, 300, 0, 1),

@@ -2,23 +2,23 @@
 
 All people of a set compete in a margin softmax (CosFace, arXiv 1801.09414), and the pictures of a batch once more with one
 another. A batch is made of groups of people whom the same words describe: otherwise hair and skin decide, and a prompt in words
-passes for the person (measured in the probe).
+passes for the person (measured in the probe). Some groups are there in fine pictures too: portraits are judged after enlargement.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magicapture.backbones.recogniser import DIMENSIONS, INPUT, FaceNet
-from magicapture.faces.align import matrix
+from magicapture.faces.align import matrix, warp
 from magicapture.packs import Pack
 from magicapture.world.datasets import PLANS, Plan, Samples, load_samples
 from magicapture.world.degrade import wear
@@ -27,6 +27,7 @@ from magicapture.world.packing import ARCHITECTURES, write_recogniser
 from magicapture.world.warm import go_on
 
 GROUPS = 13  # in a batch, each with all its people, two pictures of each
+FINE_GROUPS, FINE_SIZE = 100, 256  # the set's first groups, rendered at the size of finished portraits
 SCALE, MARGIN = 20.0, 0.2
 STEPS = 4500
 
@@ -52,14 +53,15 @@ def _train(
 ) -> None:  # fmt: skip
     """Train ``role`` (recogniser, judge, referee) on the people of its own split and write it below ``work/pack``."""
     samples = load_samples(work, role, processes=processes)
-    torch.manual_seed(seed)
     plan = samples.plan
+    fine = load_samples(work, role, replace(plan, size=FINE_SIZE, groups=min(FINE_GROUPS, plan.groups)), processes)
+    torch.manual_seed(seed)
     people, members = plan.groups * (1 + plan.strangers), 1 + plan.strangers
     model = _Classifier(ARCHITECTURES[role], people).to(device, memory_format=torch.channels_last)
 
     def example() -> tuple[Tensor]:
         rng = np.random.default_rng((seed, 18))
-        return (crop_batch(samples, _batch(plan, rng), rng).to(device, memory_format=torch.channels_last),)
+        return (crop_batch(samples, _batch(plan, rng), rng, fine).to(device, memory_format=torch.channels_last),)
 
     start = partial(go_on, model.net, pack, role, example)
     run = Run(model, work / role, steps=steps, rate=rate, seed=seed, average=0.998, weight_decay=0.05, start=start)
@@ -69,7 +71,7 @@ def _train(
     def loss(step: int, _: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng((seed, step, 17))
         rows = _batch(plan, rng)
-        crops = crop_batch(samples, rows, rng).to(device, memory_format=torch.channels_last)
+        crops = crop_batch(samples, rows, rng, fine).to(device, memory_format=torch.channels_last)
         who = identities[rows].to(device)
         with autocast(device):
             cosines, pairs = model(crops)
@@ -85,7 +87,7 @@ def _train(
     run.run(loss)
     rng = np.random.default_rng((seed, 19))
     net = load_average(model, work / role).net
-    settle_norms(net, (crop_batch(samples, _batch(plan, rng), rng).to(device) for _ in range(25)))
+    settle_norms(net, (crop_batch(samples, _batch(plan, rng), rng, fine).to(device) for _ in range(25)))
     write_recogniser(work / "pack", role, net.cpu().to(memory_format=torch.contiguous_format))
 
 
@@ -100,15 +102,19 @@ def _batch(plan: Plan, rng: np.random.Generator) -> np.ndarray:
     return (people[:, None] * plan.pictures + np.stack([first, (first + step) % plan.pictures], 1)).ravel()
 
 
-def crop_batch(samples: Samples, rows: np.ndarray, rng: np.random.Generator | None) -> Tensor:
-    """Aligned crops (b, 3, 112, 112) in [-1, 1]; with ``rng`` varied in place, size, turn, side and quality."""
+def crop_batch(samples: Samples, rows: np.ndarray, rng: np.random.Generator | None, fine: Samples | None = None) -> Tensor:
+    """Aligned crops (b, 3, 112, 112) in [-1, 1]; with ``rng`` varied in place, size, turn, side and quality.
+
+    ``fine`` holds the first of the same pictures, more finely: half of their crops come from there (needs ``rng``).
+    """
     crops = np.empty((len(rows), INPUT, INPUT, 3), np.uint8)
     for i, row in enumerate(rows):
-        image, transform = samples.images[row], matrix(samples.keypoints[row], INPUT)
+        given = fine if fine is not None and rng is not None and row < len(fine) and rng.random() < 0.5 else samples
+        image, transform = given.images[row], matrix(given.keypoints[row], INPUT)
         if rng is not None:
             image = wear(image, rng) if rng.random() < 0.65 else image
             transform = _vary(transform, rng)
-        crops[i] = cv2.warpAffine(image, transform, (INPUT, INPUT), flags=cv2.INTER_LINEAR)
+        crops[i] = warp(image, transform, INPUT, INPUT)
     return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from magicapture.world.datasets import Samples
-from magicapture.world.parsing import _example, agreement
+from magicapture.world.parsing import _example, agreement, overlap
 
 
 def test_agreement_counts_classes_and_the_face() -> None:
@@ -15,6 +16,18 @@ def test_agreement_counts_classes_and_the_face() -> None:
     found[0, :2] = 10  # nose for skin: still face
     assert agreement(found, wanted)["face_iou"] == 1.0
     assert agreement(found, wanted)["mean_iou"] == pytest.approx((1 + 0.5) / 2)
+
+
+def test_overlap_is_that_of_the_sets_and_counts_every_class_the_same() -> None:
+    """Sure guesses: the Dice coefficient of pixel sets, mean over the classes present; a tiny class weighs as much as a large one."""
+    labels = torch.zeros(1, 8, 8, dtype=torch.long)
+    labels[0, 0, :4] = 3
+    sure = 50.0 * torch.nn.functional.one_hot(labels, 5).permute(0, 3, 1, 2).float()
+    assert float(overlap(sure, labels)) == pytest.approx(1.0, abs=1e-6)
+    guess = labels.clone()
+    guess[0, 0, 2:4] = 0  # half of the small class is missed
+    found = 50.0 * torch.nn.functional.one_hot(guess, 5).permute(0, 3, 1, 2).float()
+    assert float(overlap(found, labels)) == pytest.approx((2 * 60 / (60 + 62) + 2 * 2 / (2 + 4)) / 2, abs=1e-6)
 
 
 def test_picture_and_labels_move_together(portraits: Samples) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from magicapture.backbones.recogniser import FaceNet, fold
 from magicapture.faces.align import align
-from magicapture.world.datasets import Plan, Samples
+from magicapture.world.datasets import Plan, Samples, load_samples
 from magicapture.world.loop import settle_norms
 from magicapture.world.recognition import _batch, crop_batch, verification
 
@@ -21,6 +24,18 @@ def test_crops_are_those_of_the_faces_room(groups: Samples) -> None:
 def test_varied_crops_repeat_per_seed_and_vary_between(groups: Samples) -> None:
     a, b, c = (crop_batch(groups, np.arange(12), np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_half_of_the_crops_of_the_first_groups_are_fine(work: Path, groups: Samples) -> None:
+    """The same faces in the same places, with more detail; groups beyond the fine ones stay as they are."""
+    fine = load_samples(work, "groups", replace(groups.plan, size=256, groups=1))
+    rows = np.arange(12)
+    coarse, mixed = (crop_batch(groups, rows, np.random.default_rng(3), given) for given in (None, fine))
+    assert torch.equal(crop_batch(groups, rows, None, fine), crop_batch(groups, rows, None))
+    plain, sharp = crop_batch(groups, rows[:6], None), crop_batch(fine, rows[:6], None)
+    assert np.corrcoef(plain.flatten(), sharp.flatten())[0, 1] > 0.9
+    assert sharp.diff(dim=-1).square().mean() > 1.1 * plain.diff(dim=-1).square().mean()
+    assert not torch.equal(coarse, mixed)
 
 
 def test_batches_hold_whole_groups_and_pairs_of_different_pictures() -> None:
