@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magicapture.packs import Pack
+from magicapture.world.architecture import RESOLUTION
 from magicapture.world.datasets import Samples, load_samples
-from magicapture.world.degrade import wear
+from magicapture.world.degrade import coarsen, wear
 from magicapture.world.looks import Look
 from magicapture.world.loop import Run, autocast, load_average, settle_norms
 from magicapture.world.networks import ANCHORS, STRIDES, Detector
@@ -67,7 +68,7 @@ def train_detector(
             .sum()
             / count
         )
-        return {"total": score + box + 8 * points, "score": score, "box": box, "points": points}
+        return {"total": score + box + 16 * points, "score": score, "box": box, "points": points}
 
     run.run(loss)
     rng = np.random.default_rng((seed, 29))
@@ -141,6 +142,8 @@ def scene_maker(samples: Samples, looks: str, size: int = DETECTOR_SIZE) -> Call
             for box in boxes[~seen]:
                 left, top, right, bottom = np.clip(box, 0, size).astype(int)
                 image[top:bottom, left:right] = image.mean((0, 1))
+        if rng.random() < 0.4:  # pictures of the diffusion model's own size come enlarged
+            image = coarsen(image, size / RESOLUTION)
         image = wear(image, rng) if rng.random() < 0.5 else image
         boxes = boxes[seen]
         boxes[:, :] = np.clip(boxes, 0, size)

@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from magicapture.faces.align import matrix, warp
+from magicapture.backbones.recogniser import INPUT, FaceNet
+from magicapture.faces.align import FFHQ, matrix, warp
 from magicapture.packs import Pack
 from magicapture.world import degrade
 from magicapture.world.autoencoder import trained_vae
 from magicapture.world.datasets import Samples, load_samples
 from magicapture.world.loop import Run, autocast, load_average, settle_norms
 from magicapture.world.networks import Restorer, Upscaler
-from magicapture.world.packing import RESTORER_SIZE, ROLES, write_restorer, write_upscaler
+from magicapture.world.packing import ARCHITECTURES, RESTORER_SIZE, ROLES, write_restorer, write_upscaler
 from magicapture.world.redraw import redrawn
 from magicapture.world.warm import file_weights, go_on, start_from
 
@@ -31,6 +32,8 @@ CROP = 40  # px of the small picture in an upscaler's example
 UPSCALER_BATCH, RESTORER_BATCH = 16, 16
 UPSCALER_STEPS, RESTORER_STEPS = 6000, 3000
 VERSIONS = (0.3, 0.25, 0.45)  # shares of examples: the render itself, after a round trip, drawn again
+TEMPLATE = FFHQ * (RESTORER_SIZE / 512)  # key points in a face crop, as post-processing frames it
+IDENTITY = 0.1  # weight of 1 - cosine to the true face in the restorer's loss
 
 
 def train_upscaler(
@@ -65,11 +68,17 @@ def train_restorer(
     work: Path, *, steps: int = RESTORER_STEPS, rate: float = 2e-3, seed: int = 0, device: str = "cpu", processes: int = 1,
     pack: Pack | None = None,
 ) -> None:  # fmt: skip
-    """Train the restorer on what the pack's upscaler (trained before) makes of worn pictures; written below ``work/pack``."""
+    """Train the restorer on what the pack's upscaler makes of worn pictures; written below ``work/pack``.
+
+    Faces shall look like the truth to the pack's recogniser too. Upscaler and recogniser are trained before.
+    """
     samples = load_samples(work, "general", processes=processes)
     small = small_versions(work, samples)
     upscaler = Upscaler().eval()
     start_from(upscaler, file_weights(work / "pack" / ROLES["upscaler"][0]))
+    recogniser = FaceNet(ARCHITECTURES["recogniser"], norm=False).eval().requires_grad_(False)
+    start_from(recogniser, file_weights(work / "pack" / ROLES["recogniser_torch"][0]))
+    recogniser.to(device)
     torch.manual_seed(seed)
     model = Restorer().to(device)
     given, truth = _face_pairs(samples, small, upscaler, seed, work / "restorer" / "crops")
@@ -84,7 +93,11 @@ def train_restorer(
         images = [_spoilt(truth[row], rng) if rng.random() < 0.6 else given[row] for row in rows]
         with autocast(device):
             made = model(_unit(images).to(device) * 2 - 1, torch.zeros((), device=device)).float()
-        return _difference((made + 1) / 2, _unit([truth[row] for row in rows]).to(device))
+            wanted = _unit([truth[row] for row in rows]).to(device)
+            embeddings = recogniser(recognised(torch.cat([made, wanted * 2 - 1]))).float()
+        parts = _difference((made + 1) / 2, wanted)
+        parts["identity"] = (1 - F.cosine_similarity(*embeddings.chunk(2))).mean()
+        return {**parts, "total": parts["total"] + IDENTITY * parts["identity"]}
 
     run.run(loss)
     nothing = torch.zeros(())
@@ -102,6 +115,17 @@ class _Given(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x, self.weight)
+
+
+def recognised(faces: Tensor) -> Tensor:
+    """Restorer's crops (b, 3, 128, 128) in the recogniser's framing (b, 3, 112, 112), differentiable; black (-1) outside."""
+    transform = matrix(TEMPLATE, INPUT)
+    line = np.arange(INPUT)
+    cells = np.stack(np.meshgrid(line, line), -1)
+    points = (cells - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T
+    # grid_sample's -1 and 1 are the outer edges of the first and the last pixel
+    grid = torch.from_numpy((2 * points + 1) / RESTORER_SIZE - 1).to(faces)
+    return F.grid_sample(faces + 1, grid.expand(len(faces), -1, -1, -1), align_corners=False) - 1
 
 
 def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, ...]:
@@ -173,7 +197,7 @@ def _face_pairs(
             with torch.inference_mode(), autocast("cpu"):
                 large = to_uint8(upscaler(_unit(worn)).float())
             for row, image in zip(rows, large, strict=True):
-                transform = matrix(samples.keypoints[row] + rng.normal(0, 1.5, (5, 2)), RESTORER_SIZE)
+                transform = matrix(samples.keypoints[row] + rng.normal(0, 1.5, (5, 2)), RESTORER_SIZE, TEMPLATE)
                 given.append(warp(image, transform, RESTORER_SIZE, RESTORER_SIZE))
                 truth.append(warp(samples.images[row], transform, RESTORER_SIZE, RESTORER_SIZE))
         aside = cache.with_name(".crops")

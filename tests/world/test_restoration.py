@@ -6,9 +6,21 @@ import cv2
 import numpy as np
 import torch
 
+from magicapture.faces.align import align, matrix, warp
 from magicapture.world.datasets import Samples
 from magicapture.world.networks import Upscaler
-from magicapture.world.restoration import CROP, SMALL, _corner, _difference, _face_pairs, _worn, small_versions, to_uint8
+from magicapture.world.restoration import (
+    CROP,
+    SMALL,
+    TEMPLATE,
+    _corner,
+    _difference,
+    _face_pairs,
+    _worn,
+    recognised,
+    small_versions,
+    to_uint8,
+)
 
 
 def test_untrained_upscaler_is_bilinear_enlargement() -> None:
@@ -48,6 +60,16 @@ def test_face_pairs_are_the_same_face(tmp_path: Path, portraits: Samples) -> Non
     assert same < 0.5 * other
     again = _face_pairs(portraits, small, Upscaler().eval(), 1, tmp_path / "crops")
     assert np.array_equal(again[0], given)  # kept on disk
+
+
+def test_a_face_crop_is_recognised_in_the_recognisers_framing(portraits: Samples) -> None:
+    image, points = portraits.images[0], portraits.keypoints[0]
+    crop = warp(image, matrix(points, 128, TEMPLATE), 128, 128)
+    found = recognised(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 127.5 - 1)[0].permute(1, 2, 0).numpy()
+    wanted = align(image, points).astype(float) / 127.5 - 1
+    assert found.shape == wanted.shape == (112, 112, 3)
+    away = [np.abs(np.roll(found, shift, (0, 1)) - wanted)[8:-8, 8:-8].mean() for shift in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))]
+    assert away[0] < 0.06 and away[0] < 0.8 * min(away[1:]), away
 
 
 def test_difference_is_zero_for_the_truth_and_sees_lost_edges() -> None:
