@@ -61,10 +61,10 @@ class Augment(Section):
 class Inversion(Section):
     """Phase 1: textual inversion of the two special tokens (paper, eq. 9)."""
 
-    steps: int = Field(1200, ge=1, description="Optimiser updates (paper 1200; 1600 is also fine).")
+    steps: int = Field(1200, ge=0, description="Optimiser updates (paper 1200; 1600 is also fine; 0: the tokens stay as they start, as DreamBooth's).")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="Of the token embeddings; final, never rescaled (paper 5e-4).")
     weight_decay: float = Field(0.0, ge=0, description="On the token embeddings (original 0).")
-    source_initialiser: str = Field("person", min_length=1, description="Word whose embedding starts [V1] (paper).")
+    source_initialiser: str = Field("person", description="Word whose embedding starts [V1] (paper); empty: Gaussian, as for [V2].")
     reference_initialiser: str = Field("", description="Word whose embedding starts [V2]; empty: Gaussian with the vocabulary's standard deviation (paper: sigma 0.017).")
     norm_pull: bool = Field(True, description="After each update pull token norms to the vocabulary's median norm by min(1, 100 x lr) (original: to 0.4).")
 
@@ -81,14 +81,19 @@ class Tuning(Section):
     """Phase 2: LoRA and tokens together (paper, eq. 10)."""
 
     steps: int = Field(1500, ge=1, description="Optimiser updates (paper 1500; 2000 at 4e-5 is also fine).")
-    learning_rate: float = Field(1e-4, gt=0, le=1, description="Of the UNet's LoRA (paper 1e-4).")
-    text_learning_rate: float = Field(1e-5, ge=0, le=1, description="Of the text encoder's LoRA; 0 leaves the text encoder as it is (paper 1e-5).")
+    trainable: Literal["lora", "all", "cross_attention", "tokens"] = Field("lora", description="What is trained beside the tokens: LoRA (paper), all of UNet and text encoder (DreamBooth), the UNet's cross-attention keys and values (Custom Diffusion), nothing (Textual Inversion).")
+    composed: bool = Field(True, description="Rows of composed prompts (paper, eq. 6); false: the ablation without them, and the baselines. The identity loss counts on these rows.")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="Of what is trained in the UNet (paper 1e-4, for LoRA).")
+    text_learning_rate: float = Field(1e-5, ge=0, le=1, description="Of what is trained in the text encoder; 0 leaves it as it is (paper 1e-5).")
     token_learning_rate: float = Field(1e-4, ge=0, le=1, description="Of the tokens, which go on training (original continue_inversion_lr 1e-4).")
     weight_decay: float = Field(1e-3, ge=0, description="On LoRA weights (original 1e-3).")
     warmup_steps: int = Field(0, ge=0, description="Linear warm-up of every learning rate (original 0).")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="Decay of every learning rate to 0 over the steps (original linear).")
     lambda_identity: float = Field(0.25, ge=0, description="Weight of the identity loss (paper 1, 0.25 and 0.5 fine; original 0.25).")
     lambda_attention: float = Field(2.5, ge=0, description="Weight of Attention Refocusing (paper 2.5).")
+    lambda_prior: float = Field(0.0, ge=0, description="Weight of prior preservation: pictures of the untuned model stay what they are (MagiCapture 0, DreamBooth and Custom Diffusion 1).")
+    class_prompt: str = Field("", description="Of the pictures that prior preservation holds on to; needed with lambda_prior (original class_prompt).")
+    class_images: int = Field(200, ge=1, le=10_000, description="How many of them are drawn, once (paper 200).")
     identity_limit: float = Field(0.8, gt=0, le=1, description="T'/T: the identity loss counts only for composed rows with t <= T' (original 0.8).")
     sample_every: int = Field(100, ge=0, description="Steps between fixed-seed samples scored by the judge; 0: only at the end (ours).")
     samples: int = Field(4, ge=1, le=64, description="Pictures per validation (ours).")
@@ -101,6 +106,7 @@ class Training(Section):
     rows: int = Field(1, ge=1, le=64, description="k: rows of each kind (source, reference, composed) in every step (paper batch 1, row mix 1:1:1).")
     accumulation: int = Field(1, ge=1, le=64, description="Micro-batches averaged into one update (original 4); learning rates are NOT multiplied by it.")
     gradient_clip: float = Field(1.0, gt=0, description="Greatest global gradient norm (original 1.0).")
+    masked: bool = Field(True, description="Reconstruction counts where the row's concept is: the face of source rows, all else of the others (paper, eqs. 4 to 6); false: in the whole picture (the baselines).")
     lambda_style: float = Field(2.0, ge=0, description="Weight of the reference and composed reconstruction during the first half of each phase (original 2).")
     gradient_checkpointing: bool = Field(False, description="Trade time for memory; non-reentrant (ours).")
     checkpoint_every: int = Field(50, ge=1, description="Steps between checkpoints (ours); a killed run resumes from the last one, bit for bit.")
@@ -170,6 +176,16 @@ class Config(Section):
             raise ValueError("precision: fp16 does not run on device cpu; use fp32 (or device: cuda)")
         if self.tuning.warmup_steps >= self.tuning.steps:
             raise ValueError(f"tuning.warmup_steps ({self.tuning.warmup_steps}) must be below tuning.steps ({self.tuning.steps})")
+        if self.tuning.lambda_prior and not self.tuning.class_prompt.strip():
+            raise ValueError(
+                f"tuning.lambda_prior is {self.tuning.lambda_prior:g} but tuning.class_prompt is empty: prior preservation needs the words of "
+                'what is to stay as it is, for example tuning.class_prompt="a photo of a person"'
+            )
+        if self.tuning.trainable in ("all", "cross_attention") and self.precision != "fp32":
+            raise ValueError(
+                f"tuning.trainable: {self.tuning.trainable} changes the model's own weights, which have to be fp32, not {self.precision}; "
+                "set precision: fp32, or tuning.trainable: lora"
+            )
         if self.preprocess.min_face >= self.preprocess.max_face:
             raise ValueError("preprocess.min_face must be below preprocess.max_face")
         return self

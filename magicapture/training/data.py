@@ -40,14 +40,19 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Examples of both sets; composed rows are drawn from the reference set (paper, eq. 6)."""
+    """Examples of both sets; composed rows are drawn from the reference set (paper, eq. 6).
+
+    ``prior``: pictures of the untuned model, all called ``class_prompt`` (prior preservation only).
+    """
 
     source: tuple[Example, ...]
     reference: tuple[Example, ...]
+    prior: tuple[Example, ...] = ()
+    class_prompt: str = ""
 
     def of(self, kind: str) -> tuple[Example, ...]:
         """The examples that rows of a kind are drawn from."""
-        return self.source if kind == "source" else self.reference
+        return {"source": self.source, "prior": self.prior}.get(kind, self.reference)
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def draw_batch(
             clean.append(mean + example.std[version] * torch.randn(mean.shape, generator=generator))
             faces.append(example.face[version])
             keypoints.append(torch.full((5, 2), torch.nan) if example.keypoints is None else example.keypoints[version])
-            words.append(prompts.draw(kind, generator))
+            words.append(data.class_prompt if kind == "prior" else prompts.draw(kind, generator))
     latents = torch.stack(clean)
     return Batch(
         kinds=tuple(kind for kind in kinds for _ in range(rows)),

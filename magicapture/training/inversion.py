@@ -52,14 +52,14 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
 
 
 def add_initial(tokens: TokenEmbedding, config: Inversion, seed: int) -> None:
-    """Add the tokens at their starts: ``[V1]`` at a word's vector, ``[V2]`` Gaussian with the vocabulary's standard deviation, or a word's.
+    """Add the tokens at their starts: a word's vector, or without a word Gaussian with the vocabulary's standard deviation.
 
     Raises ValueError for an initialiser that is not in the vocabulary.
     """
     generator = torch.Generator().manual_seed(seed)
-    tokens.add(SOURCE_TOKEN, tokens.vector_of(config.source_initialiser))
-    gaussian = torch.randn(tokens.width, generator=generator) * tokens.std
-    tokens.add(REFERENCE_TOKEN, tokens.vector_of(config.reference_initialiser) if config.reference_initialiser else gaussian)
+    reference, source = torch.randn(2, tokens.width, generator=generator) * tokens.std
+    tokens.add(SOURCE_TOKEN, tokens.vector_of(config.source_initialiser) if config.source_initialiser else source)
+    tokens.add(REFERENCE_TOKEN, tokens.vector_of(config.reference_initialiser) if config.reference_initialiser else reference)
 
 
 def pull_norms(vectors: list[torch.nn.Parameter], target: float, learning_rate: float) -> None:

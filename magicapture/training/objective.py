@@ -12,14 +12,17 @@ from magicapture.training import losses
 from magicapture.training.attention import AttentionMaps
 from magicapture.training.data import Batch
 from magicapture.training.identity import FaceIdentity
-from magicapture.training.prompts import KINDS, REFERENCE_TOKEN, SOURCE_TOKEN, TOKENS
+from magicapture.training.prompts import REFERENCE_TOKEN, SOURCE_TOKEN, TOKENS
 
 
-def terms(backbone: Backbone, batch: Batch, attention: AttentionMaps | None, identity: FaceIdentity | None) -> dict[str, Tensor]:
+def terms(
+    backbone: Backbone, batch: Batch, attention: AttentionMaps | None, identity: FaceIdentity | None, masked: bool = True
+) -> dict[str, Tensor]:
     """The unweighted terms of eq. 10 (scalars) from one prediction for all rows of the batch.
 
-    "source", "reference", "composed": masked reconstruction, mean over the kind's rows (eqs. 4 to 6); "identity": eq. 7, mean over the
-    composed rows; "attention": eq. 8, mean over all rows. Terms whose rows or instrument are absent are absent.
+    "source", "reference", "composed": masked reconstruction, mean over the kind's rows (eqs. 4 to 6; of whole pictures unless
+    ``masked``); "prior": reconstruction of the untuned model's pictures (DreamBooth); "identity": eq. 7, mean over the composed rows;
+    "attention": eq. 8, mean over the rows that name a concept. Terms whose rows or instrument are absent are absent.
     """
     schedule = backbone.schedule
     noisy = schedule.add_noise(batch.clean, batch.noise, batch.timesteps)
@@ -32,8 +35,8 @@ def terms(backbone: Backbone, batch: Batch, attention: AttentionMaps | None, ide
 
     velocity = backbone.prediction_type == "v_prediction"
     target = schedule.get_velocity(batch.clean, batch.noise, batch.timesteps) if velocity else batch.noise
-    errors = losses.masked_reconstruction(prediction, target, regions(batch))
-    result = {kind: errors[batch.rows(kind)].mean() for kind in KINDS if kind in batch.kinds}
+    errors = losses.masked_reconstruction(prediction, target, regions(batch) if masked else torch.ones_like(batch.face))
+    result = {kind: errors[batch.rows(kind)].mean() for kind in dict.fromkeys(batch.kinds)}
     if identity is not None:
         result["identity"] = _identity(identity, batch, noisy, prediction)
     if attention is not None:
@@ -43,7 +46,7 @@ def terms(backbone: Backbone, batch: Batch, attention: AttentionMaps | None, ide
 
 
 def regions(batch: Batch) -> Tensor:
-    """Where reconstruction counts, (rows, 1, H, W): the face in source rows, all but the face in reference and composed rows."""
+    """Where reconstruction counts, (rows, 1, H, W): the face in source rows, all but the face in the others (prior rows have none)."""
     source = torch.tensor([kind == "source" for kind in batch.kinds], device=batch.face.device).view(-1, 1, 1, 1)
     return torch.where(source, batch.face, 1 - batch.face)
 
@@ -71,4 +74,5 @@ def _attention(backbone: Backbone, attention: AttentionMaps, batch: Batch) -> Te
     masks = {SOURCE_TOKEN: batch.face, REFERENCE_TOKEN: 1 - batch.face}
     stray = torch.stack([losses.attention_refocusing(maps[:, i], masks[token]) for i, token in enumerate(TOKENS)], dim=1)
     present = positions.any(dim=-1)
-    return ((stray * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)).mean()
+    rows = (stray * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    return rows.sum() / present.any(dim=1).sum().clamp(min=1)

@@ -135,7 +135,7 @@ class Trainer:
             batch = draw_batch(
                 self.data, self.recipe.kinds, self.config.rows, len(self.backbone.schedule.alphas_cumprod), generator, self.backbone.device
             )
-            parts = objective.terms(self.backbone, batch, self.recipe.attention, self.recipe.identity)
+            parts = objective.terms(self.backbone, batch, self.recipe.attention, self.recipe.identity, self.config.masked)
             loss = objective.total(parts, weights)
             (loss / self.config.accumulation).backward()
             values = torch.stack([loss, *parts.values()]).detach().tolist()  # one wait for the device a micro-batch
