@@ -82,7 +82,9 @@ class Measurer:
             for role, embedder in self.embedders.items():
                 cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role]).tolist(), strict=True))
         looks = self.prepared.reference
-        style = self.style.score(images, masks, [item.image() for item in looks], [item.mask() for item in looks])
+        # Faces alone are hidden in both, whatever training leaves out of a look (preprocess.region).
+        faces = [face_mask(item.parsing(), item.box) if item.box is not None else item.mask() for item in looks]
+        style = self.style.score(images, masks, [item.image() for item in looks], faces)
         aesthetic = self.aesthetic.score(images)
         return [
             Scores(

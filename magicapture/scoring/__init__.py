@@ -6,4 +6,4 @@
 from __future__ import annotations
 
 #: Raised whenever a measure changes its meaning, so that scores of different versions are never compared.
-SCORER_VERSION = "1"
+SCORER_VERSION = "2"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from magicapture.evaluation.measure import Measurer
-from magicapture.faces.prepared import PreparedSet
+from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack, PackError, load_pack
 from tests.evaluation import artifacts
 from tests.faces import tinypack
@@ -50,6 +50,13 @@ def test_the_largest_face_counts(measurer: Measurer) -> None:
 def test_style_does_not_see_the_face(measurer: Measurer) -> None:
     styles = [scores.style for scores in measurer.measure([_picture(0), _picture(3)])]
     assert styles[0] == pytest.approx(styles[1], abs=1e-4)
+
+
+def test_style_hides_the_faces_of_looks_whatever_training_leaves_out(measurer: Measurer, monkeypatch: pytest.MonkeyPatch) -> None:
+    (before,) = measurer.measure([_picture(0)])
+    monkeypatch.setattr(PreparedItem, "mask", lambda self: np.ones(self.parsing().shape, bool))
+    (after,) = measurer.measure([_picture(0)])
+    assert after.style == before.style
 
 
 def test_one_photo_takes_the_packs_genuine_level(pack: Pack, tmp_path: Path) -> None:
