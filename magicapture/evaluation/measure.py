@@ -83,7 +83,9 @@ class Measurer:
                 cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role]).tolist(), strict=True))
         looks = self.prepared.reference
         # Faces alone are hidden in both, whatever training leaves out of a look (preprocess.region).
-        faces = [face_mask(item.parsing(), item.box) if item.box is not None else item.mask() for item in looks]
+        parsings = [item.parsing() for item in looks]
+        nobody = np.zeros(parsings[0].shape, bool)
+        faces = [nobody if item.box is None else face_mask(parsing, item.box) for item, parsing in zip(looks, parsings, strict=True)]
         style = self.style.score(images, masks, [item.image() for item in looks], faces)
         aesthetic = self.aesthetic.score(images)
         return [
