@@ -20,7 +20,6 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,38 +27,20 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.lineup_sheet import Lineup, Row, sheet_html, sheet_png
+from benchmarks.pairs import Pair, draw, draw_pictures, levels_of, source_embeddings
 from magicapture import stages
 from magicapture.artifacts import MANIFEST, read_manifest, write_bytes, write_json, write_text
 from magicapture.config import Config, load_config
-from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.embed import Embedder
 from magicapture.faces.prepared import PreparedSet, png
 from magicapture.packs import load_pack
 from magicapture.scoring.likeness import csim, normalised, separable
 from magicapture.scoring.statistics import interval
-from magicapture.world.captions import attribute_prompt
-from magicapture.world.looks import Look
-from magicapture.world.nuisance import Nuisance
-from magicapture.world.people import Person, matched_stranger
-from magicapture.world.render import render
-from magicapture.world.splits import seeds
 
-GROUP, PHOTOS, SHOWN, SIZE = 4, 5, 4, 256
+SHOWN = 4
 QUICK = ("inversion.steps=10", "tuning.steps=20", "tuning.sample_every=20", "generation.seeds=[1000,1001,1002,1003]")
 KINDS = ("portrait", "attributes", "base")
-# Offsets inside a split's seeds, so that nobody and no look is used twice for different ends.
-_EXTRAS, _EVERYDAY, _STRANGERS = 500_000, 100_000, 700_000
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One person in one look, and where its artifacts lie."""
-
-    folder: Path
-    person: Person
-    look: Look
-    seed: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,25 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def draw(out: Path, people: int, looks: int, matched: bool, split: str) -> list[list[Pair]]:
-    """Groups of up to four people in one look each; no two groups share a person."""
-    own, styles = seeds("people", split), seeds("looks", split)
-    groups = []
-    for first in range(0, people, GROUP):
-        members = range(first, min(first + GROUP, people))
-        base = Person.sample(own[first])
-        subjects = [base if i == first else matched_stranger(base, own[i]) if matched else Person.sample(own[i]) for i in members]
-        for k in range(looks):
-            look = Look.sample(styles[first * looks + k])
-            folder = out / f"look-{k}"
-            groups.append([Pair(folder / f"person-{i}", person, look, own[i]) for i, person in zip(members, subjects, strict=True)])
-    return groups
-
-
 def run_pair(pair: Pair, config: Config) -> Path:
     """Draw a pair's pictures and run the stages from preprocess to evaluate; a stage whose artifact is there is not run again."""
     folder = pair.folder
-    _draw_pictures(pair)
+    draw_pictures(pair)
     made = {name: folder / name for name in ("prepared", "tokens", "adapter", "images", "portraits", "evaluation")}
     checkpoints = folder / "checkpoints"
     steps = {
@@ -136,10 +102,10 @@ def judge(groups: Sequence[Sequence[Pair]], config: Config) -> dict[str, Any]:
     subjects: list[dict[str, Any]] = []
     processed: list[tuple[int, np.ndarray, np.ndarray]] = []
     for number, group in enumerate(groups):
-        sources = [_sources(pair, referee) for pair in group]
+        sources = [source_embeddings(pair, referee) for pair in group]
         for own, pair in enumerate(group):
             items = json.loads((pair.folder / "evaluation" / "scores.json").read_text())["items"]
-            levels = _levels(pair, sources[own], detector, referee, config.evaluation.strangers)
+            levels = levels_of(pair, sources[own], detector, referee, config.evaluation.strangers)
             entry: dict[str, Any] = {
                 "group": number,
                 "person": pair.seed,
@@ -244,46 +210,6 @@ def build(groups: Sequence[Sequence[Pair]], results: dict[str, Any]) -> list[Lin
                 )
             )
     return lineups
-
-
-def _draw_pictures(pair: Pair) -> None:
-    """Photos of the person in everyday looks, images of the look worn by others, both described in words; drawn once."""
-    folder = pair.folder
-    if (folder / "looks" / "description.txt").is_file():
-        return
-    rng = np.random.default_rng(pair.seed)
-    base = pair.seed - pair.seed % 1_000_000
-    for i in range(PHOTOS):
-        everyday = Look.sample(pair.look.seed - pair.look.seed % 1_000_000 + _EVERYDAY + int(rng.integers(_EVERYDAY)))
-        other = Person.sample(base + _EXTRAS + int(rng.integers(_EVERYDAY)))
-        _save(folder / "photos" / f"photo-{i}.jpg", pair.person, everyday, rng)
-        _save(folder / "looks" / f"look-{i}.jpg", other, pair.look, rng)
-    write_text(folder / "photos" / "description.txt", attribute_prompt(pair.person))
-    words = attribute_prompt(pair.person, pair.look).removeprefix(attribute_prompt(pair.person)).strip(" ,")
-    write_text(folder / "looks" / "description.txt", words)
-
-
-def _save(path: Path, person: Person, look: Look, rng: np.random.Generator) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = render(person, look, Nuisance.sample(int(rng.integers(2**31))), SIZE).image
-    Image.fromarray(image).save(path, quality=95, subsampling=0)
-
-
-def _sources(pair: Pair, referee: Embedder) -> np.ndarray:
-    prepared = PreparedSet.load(pair.folder / "prepared")
-    return referee.embed(np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None]))
-
-
-def _levels(pair: Pair, sources: np.ndarray, detector: FaceDetector, referee: Embedder, count: int) -> dict[str, float]:
-    """Mean referee cosine to the photos of `count` renders of the person, and of as many matched strangers, in the same poses and look."""
-    base = pair.seed - pair.seed % 1_000_000
-    people = {"genuine": [pair.person] * count, "stranger": [matched_stranger(pair.person, base + _STRANGERS + i) for i in range(count)]}
-    levels = {}
-    for name, who in people.items():
-        images = [render(person, pair.look, Nuisance.sample(pair.seed + i), SIZE).image for i, person in enumerate(who)]
-        embeddings, found = referee.embed_faces(images, detector)
-        levels[name] = float(csim(embeddings[found], sources).mean()) if found.any() else 0.0
-    return levels
 
 
 def _portraits(pair: Pair) -> list[np.ndarray]:

@@ -9,43 +9,8 @@ import pytest
 from benchmarks import lineup
 from benchmarks.lineup_sheet import Lineup, Row, sheet_html, sheet_png
 from magicapture.packs import pack_names
-from magicapture.world.splits import seeds
 
-NAMED = ("skin", "hair_style", "hair_colour", "beard", "glasses")
 LEVELS = {"genuine": 0.8, "stranger": 0.2}
-
-
-def test_people_and_looks_are_those_of_the_split(tmp_path: Path) -> None:
-    groups = lineup.draw(tmp_path, people=6, looks=2, matched=False, split="test")
-    assert [len(group) for group in groups] == [4, 4, 2, 2]
-    pairs = [pair for group in groups for pair in group]
-    assert {pair.seed for pair in pairs} == set(seeds("people", "test")[:6])
-    assert all(pair.look.seed in seeds("looks", "test") for pair in pairs)
-    assert all(len({pair.look.seed for pair in group}) == 1 for group in groups)
-    assert len({group[0].look.seed for group in groups}) == 4
-    assert len({pair.folder for pair in pairs}) == 12
-
-
-def test_matched_people_share_every_word_and_are_not_the_same(tmp_path: Path) -> None:
-    (group,) = lineup.draw(tmp_path, people=4, looks=1, matched=True, split="validation")
-    words = [tuple(pair.person.attributes()[name] for name in NAMED) for pair in group]
-    assert len(set(words)) == 1
-    assert len({(pair.person.jaw, pair.person.eye_x) for pair in group}) == 4
-    (other,) = lineup.draw(tmp_path, people=4, looks=1, matched=False, split="validation")
-    assert len({tuple(pair.person.attributes()[name] for name in NAMED) for pair in other}) > 1
-
-
-def test_pictures_are_drawn_once_and_described(tmp_path: Path) -> None:
-    ((pair, _),) = lineup.draw(tmp_path, people=2, looks=1, matched=False, split="validation")
-    lineup._draw_pictures(pair)
-    files = sorted(tmp_path.rglob("*.jpg"))
-    assert len(files) == 2 * lineup.PHOTOS
-    assert f"in the {pair.look.name} style" in (pair.folder / "looks/description.txt").read_text()
-    assert "skin" in (pair.folder / "photos/description.txt").read_text()
-    assert "skin" not in (pair.folder / "looks/description.txt").read_text()
-    before = [file.stat().st_mtime_ns for file in files]
-    lineup._draw_pictures(pair)
-    assert [file.stat().st_mtime_ns for file in files] == before
 
 
 def test_the_referee_picks_the_nearest_set() -> None:

@@ -1,0 +1,92 @@
+"""People and looks of the rendered world that no model has seen, as folders of photos: what the benchmarks personalise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from magicapture.artifacts import write_text
+from magicapture.faces.align import align
+from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.embed import Embedder
+from magicapture.faces.prepared import PreparedSet
+from magicapture.scoring.likeness import csim
+from magicapture.world.captions import attribute_prompt
+from magicapture.world.looks import Look
+from magicapture.world.nuisance import Nuisance
+from magicapture.world.people import Person, matched_stranger
+from magicapture.world.render import render
+from magicapture.world.splits import seeds
+
+GROUP, PHOTOS, SIZE = 4, 5, 256
+# Offsets inside a split's seeds, so that nobody and no look is used twice for different ends.
+_EXTRAS, _EVERYDAY, _STRANGERS = 500_000, 100_000, 700_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One person in one look, and where its artifacts lie."""
+
+    folder: Path
+    person: Person
+    look: Look
+    seed: int
+
+
+def draw(out: Path, people: int, looks: int, matched: bool, split: str) -> list[list[Pair]]:
+    """Groups of up to four people in one look each; no two groups share a person."""
+    own, styles = seeds("people", split), seeds("looks", split)
+    groups = []
+    for first in range(0, people, GROUP):
+        members = range(first, min(first + GROUP, people))
+        base = Person.sample(own[first])
+        subjects = [base if i == first else matched_stranger(base, own[i]) if matched else Person.sample(own[i]) for i in members]
+        for k in range(looks):
+            look = Look.sample(styles[first * looks + k])
+            folder = out / f"look-{k}"
+            groups.append([Pair(folder / f"person-{i}", person, look, own[i]) for i, person in zip(members, subjects, strict=True)])
+    return groups
+
+
+def draw_pictures(pair: Pair) -> None:
+    """Photos of the person in everyday looks, images of the look worn by others, both described in words; drawn once."""
+    folder = pair.folder
+    if (folder / "looks" / "description.txt").is_file():
+        return
+    rng = np.random.default_rng(pair.seed)
+    base = pair.seed - pair.seed % 1_000_000
+    for i in range(PHOTOS):
+        everyday = Look.sample(pair.look.seed - pair.look.seed % 1_000_000 + _EVERYDAY + int(rng.integers(_EVERYDAY)))
+        other = Person.sample(base + _EXTRAS + int(rng.integers(_EVERYDAY)))
+        _save(folder / "photos" / f"photo-{i}.jpg", pair.person, everyday, rng)
+        _save(folder / "looks" / f"look-{i}.jpg", other, pair.look, rng)
+    write_text(folder / "photos" / "description.txt", attribute_prompt(pair.person))
+    words = attribute_prompt(pair.person, pair.look).removeprefix(attribute_prompt(pair.person)).strip(" ,")
+    write_text(folder / "looks" / "description.txt", words)
+
+
+def _save(path: Path, person: Person, look: Look, rng: np.random.Generator) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = render(person, look, Nuisance.sample(int(rng.integers(2**31))), SIZE).image
+    Image.fromarray(image).save(path, quality=95, subsampling=0)
+
+
+def source_embeddings(pair: Pair, referee: Embedder) -> np.ndarray:
+    """(photos, D) unit rows of the pair's prepared photos."""
+    prepared = PreparedSet.load(pair.folder / "prepared")
+    return referee.embed(np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None]))
+
+
+def levels_of(pair: Pair, sources: np.ndarray, detector: FaceDetector, referee: Embedder, count: int) -> dict[str, float]:
+    """Mean referee cosine to the photos of `count` renders of the person, and of as many matched strangers, in the same poses and look."""
+    base = pair.seed - pair.seed % 1_000_000
+    people = {"genuine": [pair.person] * count, "stranger": [matched_stranger(pair.person, base + _STRANGERS + i) for i in range(count)]}
+    levels = {}
+    for name, who in people.items():
+        images = [render(person, pair.look, Nuisance.sample(pair.seed + i), SIZE).image for i, person in enumerate(who)]
+        embeddings, found = referee.embed_faces(images, detector)
+        levels[name] = float(csim(embeddings[found], sources).mean()) if found.any() else 0.0
+    return levels
