@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-packs = typer.Typer(help="The packs of weights: list, fetch, verify.", no_args_is_help=True, rich_markup_mode=None)
+packs = typer.Typer(help="The packs of weights: list, fetch, convert, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(packs, name="packs")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
@@ -130,12 +130,14 @@ def packs_list() -> None:
     for name in pack_names():
         pack = load_pack(name)
         missing = set(pack.missing())
-        state = "embedded" if pack.embedded else "fetched" if not missing else f"not there: {len(missing)} of {len(pack.roles)} roles"
+        needed = [role for role in missing if not pack.roles[role].optional]
+        state = "embedded" if pack.embedded else "fetched" if not needed else f"not there: {len(missing)} of {len(pack.roles)} roles"
         fetch = f"; `magicapture packs fetch {name}`" if any(pack.roles[role].hub for role in missing) else ""
         typer.echo(f"{pack.name} {pack.version} ({pack.resolution} px): {pack.description} [{state}{fetch}]")
         for role, entry in sorted(pack.roles.items()):
             use = "commercial use" if entry.commercial else "NOT for commercial use"
             source = f", from {entry.hub}" if entry.hub else ", laid down by hand" if entry.by_hand else ""
+            source += ", optional" if entry.optional else ""
             typer.echo(f"  {role:<17} {entry.path:<26} {entry.licence}, {use}{source}{', missing' if role in missing else ''}")
 
 
@@ -152,6 +154,21 @@ def packs_fetch(
         if not entry.commercial:
             typer.echo(f"NOT for commercial use: {role} ({entry.licence})")
     typer.echo(f"fetched: {pack.folder}" + (f"; use it with --set pack={pack.folder}" if to else ""))
+
+
+@packs.command("convert")
+def packs_convert(
+    source: Annotated[Path, typer.Argument(metavar="IN.pth", help="backbone.pth as arcface_torch publishes it (IResNet-18, 50, 100).")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write, in the pack's folder.")],
+) -> None:
+    """Published weights of a recogniser, a pickle, to the safetensors file that a pack holds. Runs nothing that is in the pickle."""
+    from magicapture.artifacts import sha256_file
+    from magicapture.backbones.convert import convert
+
+    architecture = convert(source, target)
+    typer.echo(f"wrote {target} ({architecture}, sha256 {sha256_file(target)})")
+    typer.echo("The role of pack.yaml that names this file (NAME_torch, for tuning.recogniser=NAME) has to say:")
+    typer.echo(f"    sha256:\n      {target.name}: {sha256_file(target)}\n    settings:\n      architecture: {architecture}")
 
 
 @packs.command("verify")

@@ -90,6 +90,7 @@ class Tuning(Section):
     warmup_steps: int = Field(0, ge=0, description="Linear warm-up of every learning rate (original 0).")
     schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="Decay of every learning rate to 0 over the steps (original linear).")
     lambda_identity: float = Field(0.25, ge=0, description="Weight of the identity loss (paper 1, 0.25 and 0.5 fine; original 0.25).")
+    recogniser: str = Field("recogniser", pattern=r"^[a-z][a-z0-9_]*$", description="Network of the identity loss: a role NAME whose torch weights the pack holds as NAME_torch; the large packs have recogniser, arcface and cosface (original: ArcFace or CosFace).")
     lambda_attention: float = Field(2.5, ge=0, description="Weight of Attention Refocusing (paper 2.5).")
     lambda_prior: float = Field(0.0, ge=0, description="Weight of prior preservation: pictures of the untuned model stay what they are (MagiCapture 0, DreamBooth and Custom Diffusion 1).")
     class_prompt: str = Field("", description="Of the pictures that prior preservation holds on to; needed with lambda_prior (original class_prompt).")
@@ -143,6 +144,7 @@ class Evaluation(Section):
     weight_style: float = Field(1.0, ge=0, description="Rank weight of masked CLIP style similarity (ours).")
     weight_aesthetic: float = Field(0.02, ge=0, description="Rank weight of the aesthetic score, 1 to 10 (ours).")
     baseline_images: int = Field(4, ge=0, le=64, description="Pictures of the untuned base model scored beside the portraits; 0: none (ours).")
+    allow_trained_network: bool = Field(False, description="Score even where judge or referee is the network trained against; such scores say nothing of likeness (ours).")
     strangers: int = Field(16, ge=1, le=1000, description="Matched strangers that set the zero of normalised likeness where identity is known (ours).")
 
 

@@ -98,8 +98,9 @@ def tune(
       identity, attention, lr}
     - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation
     - ``attention/{source,reference,composed}.png``, and ``-v1``, ``-v2`` of each: where each token looks
-    - content: ``pack``, ``pack_digest``, ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}],
-      ``best_hash``, ``last_hash`` (of tensors), ``descriptions``, ``seed``, ``train_seconds``
+    - content: ``pack``, ``pack_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the last two sha256; null
+      without identity loss), ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}], ``best_hash``,
+      ``last_hash`` (of tensors), ``descriptions``, ``seed``, ``train_seconds``
     """
     from magicapture.training import tuning
 
@@ -146,13 +147,14 @@ def postprocess(images: Folder, out: Folder, config: Settings) -> Path:
 def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) -> Path:
     """Scores, ranking and report (artifact ``evaluation/1``). The judge selects, the referee only reports.
 
+    Neither may be the network that the adapter was trained against: that is a PackError unless ``evaluation.allow_trained_network``.
     ``images`` is a ``portraits/1`` or an ``images/1`` artifact.
 
     Writes:
 
-    - ``scores.json``: ``protocol`` (hash); ``items``: [{file, before, kind, prompt, seed, identity (judge's cosine),
-      referee (raw CSIM), likeness (normalised, or null), style, aesthetic, rank, selection}]; ``sets.<kind>.<measure>``: {mean, low,
-      high (95 % interval), n}
+    - ``scores.json``: ``protocol`` (hash); ``trained_against`` (which of judge and referee; none, unless allowed); ``items``: [{file,
+      before, kind, prompt, seed, identity (judge's cosine), referee (raw CSIM), likeness (normalised, or null), style, aesthetic,
+      rank, selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n}
     - ``report.html``: self-contained; ``images/``: the pictures in their new order of rank
     - content: ``protocol``, ``selection`` and ``identity`` (means over the better-ranked half of the portraits), ``best``
       (file), ``adapter``

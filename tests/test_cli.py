@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from magicapture.artifacts import read_manifest
+from magicapture.artifacts import read_manifest, sha256_file
+from magicapture.backbones.iresnet import BLOCKS, IResNet
 from magicapture.cli import app
 from magicapture.doctor import Finding, examine
 from magicapture.packs import load_pack
@@ -107,6 +110,20 @@ def test_packs_verify_finds_one_flipped_bit(tmp_path: Path, monkeypatch: pytest.
     (line,) = [line for line in result.stdout.splitlines() if not line.endswith(" ok")]
     assert "judge" in line
     assert "corrupt" in line
+
+
+def test_packs_convert_says_what_pack_yaml_needs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(IResNet(BLOCKS["iresnet18"]).state_dict(), tmp_path / "backbone.pth")
+    result = runner.invoke(app, ["packs", "convert", str(tmp_path / "backbone.pth"), str(tmp_path / "arcface.safetensors")])
+    assert result.exit_code == 0, result.output
+    said = yaml.safe_load("\n".join(line for line in result.output.splitlines() if line.startswith(" ")))
+    digest = sha256_file(tmp_path / "arcface.safetensors")
+    assert said == {"sha256": {"arcface.safetensors": digest}, "settings": {"architecture": "iresnet18"}}
+    result = _run("packs", "convert", tmp_path / "none.pth", tmp_path / "out.safetensors")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "none.pth is not a file; expected a published backbone.pth" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_missing_or_corrupt_pack_stops_a_run_before_it_starts(tmp_path: Path) -> None:

@@ -84,6 +84,21 @@ def test_digest_follows_the_recorded_hashes(folder: Path) -> None:
     assert load_pack(folder).digest() != before
 
 
+def test_an_optional_role_may_be_missing_but_not_altered(folder: Path) -> None:
+    data = yaml.safe_load((folder / "pack.yaml").read_text())
+    data["roles"]["parser"]["optional"] = True
+    (folder / "pack.yaml").write_text(yaml.safe_dump(data))
+    pack = load_pack(folder)
+    assert set(pack.verify()) == {"clip", "parser"}
+    (folder / "parser.onnx").write_bytes(b"altered")
+    assert "corrupt or replaced" in pack.verify()["parser"]
+    (folder / "parser.onnx").unlink()
+    assert pack.verify() == {"clip": "ok"} and pack.missing() == ["parser"]
+    pack.require()
+    with pytest.raises(PackError, match="parser: missing"):  # who needs it names it
+        pack.require("parser")
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [("name: [", "usable pack.yaml"), ("name: only", "version"), ("[1, 2]", "usable pack.yaml"), ("", "usable pack.yaml")],
@@ -104,7 +119,7 @@ def test_unknown_pack_lists_the_embedded_ones(tmp_path: Path) -> None:
 def test_the_embedded_pack_is_complete_and_unaltered() -> None:
     assert "mini" in pack_names()
     pack = load_pack("mini")
-    assert set(pack.roles) == set(ROLES) - {"structure"}
+    assert set(pack.roles) == set(ROLES) - {"structure", "arcface_torch", "cosface_torch"}
     assert set(pack.verify().values()) == {"ok"}
     for name, role in pack.roles.items():
         assert role.commercial, name

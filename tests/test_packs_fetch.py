@@ -221,7 +221,7 @@ def test_list_verify_and_doctor_tell_fetched_from_not(hub: Hub, tmp_path: Path, 
         result = CliRunner().invoke(app, ["packs", *arguments])
         return result.exit_code, result.output
 
-    assert "[not there: 12 of 12 roles; `magicapture packs fetch sd15`]" in run("list")[1]
+    assert "[not there: 14 of 14 roles; `magicapture packs fetch sd15`]" in run("list")[1]
     assert run("verify")[0] == 0 and "sd15  not fetched" in run("verify")[1]
     finding = next(finding for finding in examine() if finding.what == "pack sd15")
     assert (finding.ok, finding.needed, finding.remedy) == (False, False, "magicapture packs fetch sd15")
@@ -241,12 +241,13 @@ def test_list_verify_and_doctor_tell_fetched_from_not(hub: Hub, tmp_path: Path, 
     count = sum(len(role.sha256) for role in pack.roles.values())
     assert code == 0 and f"{count} files to fetch" in output and "NOT for commercial use: restorer (S-Lab License 1.0" in output
     assert load_pack("sd15").folder == home() / "sd15"
-    assert "[not there: 2 of 12 roles]" in run("list")[1]  # what its user has to lay down
+    assert "[not there: 4 of 14 roles]" in run("list")[1]  # what its user has to lay down
     code, output = run("verify")
     assert code == 1 and "aesthetic: lay it down yourself" in output
     for role in ("aesthetic", "recogniser_torch"):
         (home() / "sd15" / load_pack("sd15").role(role).path).write_bytes(b"by hand")
     assert run("verify")[0] == 0 and ": Stable Diffusion 1.5" in run("list")[1] and "[fetched]" in run("list")[1]
+    assert load_pack("sd15").missing() == ["arcface_torch"]  # only tuning.recogniser=arcface needs it
 
 
 def _without_hashes(line: str) -> str:

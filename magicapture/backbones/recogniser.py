@@ -1,16 +1,21 @@
-"""Face recognition networks in torch: three architectures of their own, and the pack's recogniser as a differentiable module.
+"""Face recognition networks in torch: three architectures of their own, and a pack's recogniser as a differentiable module.
 
-All take aligned crops (B, 3, 112, 112) RGB in [-1, 1] and return embeddings (B, D), not normalised. The first layer averages
+All take aligned crops (B, 3, 112, 112) RGB in [-1, 1] and return embeddings (B, D), not normalised. The first layer of their own averages
 2x2 px: what they judge is 64 px large when it is made, so that nothing is lost and three quarters of the arithmetic is saved.
+The published ones are in ``iresnet``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from magicapture.backbones.iresnet import BLOCKS, IResNet
 from magicapture.packs import Pack, PackError
 
 DIMENSIONS = 128
@@ -139,20 +144,56 @@ def fold(model: nn.Module) -> nn.Module:
     return model
 
 
-def load_recogniser(pack: Pack) -> nn.Module:
-    """The pack's ``recogniser_torch``: frozen, differentiable in its input, fp32 from the same fp16 weights as the ONNX file.
+#: ``settings.architecture`` of a pack's recogniser for torch -> how the network is built that its file fills.
+ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
+    **{name: partial(FaceNet, name, norm=False) for name in _BODIES},
+    **{name: partial(IResNet, blocks) for name, blocks in BLOCKS.items()},
+}
 
-    Raises PackError when file and architecture (the role's ``settings.architecture``) do not fit.
+
+def empty(architecture: str) -> nn.Module:
+    """A network of :data:`ARCHITECTURES` without weights (on torch's device "meta")."""
+    with torch.device("meta"):
+        return ARCHITECTURES[architecture]()
+
+
+def misfits(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """What of the tensors does not fit the model's names, shapes and floating point; "" when all does. Lists a few of each."""
+    # Batch norms count their batches, for training only: files leave that out.
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    given = {name: tuple(value.shape) for name, value in tensors.items()}
+    found = {
+        "missing": [f"{name} {shape}" for name, shape in expected.items() if name not in given],
+        "unknown": [f"{name} {shape}" for name, shape in given.items() if name not in expected],
+        "of another shape": [
+            f"{name} {given[name]}, expected {shape}" for name, shape in expected.items() if given.get(name, shape) != shape
+        ],
+        "not floating point": [f"{name} {value.dtype}" for name, value in tensors.items() if not value.is_floating_point()],
+    }
+    return "; ".join(f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}" for what, names in found.items() if names)
+
+
+def load_recogniser(pack: Pack, network: str = "recogniser") -> nn.Module:
+    """The torch weights of the pack's role ``network`` (role ``<network>_torch``): frozen, differentiable in its input, fp32.
+
+    Maps (B, 3, 112, 112) RGB in [-1, 1] to (B, D). Raises PackError for a role the pack lacks, and when file and architecture (the role's
+    ``settings.architecture``, a name of :data:`ARCHITECTURES`) do not fit.
     """
-    role = pack.role("recogniser_torch")
+    name = f"{network}_torch"
+    role = pack.role(name)
     architecture = role.settings.get("architecture")
-    if architecture not in _BODIES:
-        raise PackError(f"pack {pack.name!r}: recogniser_torch has settings.architecture {architecture!r}; known: {', '.join(_BODIES)}")
-    model = FaceNet(architecture, norm=False)
-    try:
-        model.load_state_dict({name: value.float() for name, value in load_file(pack.path("recogniser_torch")).items()})
-    except Exception as error:
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
         raise PackError(
-            f"pack {pack.name!r}: {role.path} does not hold a {architecture!r} recogniser ({error}); restore the pack"
-        ) from error
+            f"pack {pack.name!r}: {name} has settings.architecture {architecture!r}; expected one of {known}: correct pack.yaml"
+        )
+    path, model = pack.path(name), empty(architecture)
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # the library's exceptions share no public base
+        raise PackError(f"pack {pack.name!r}: {role.path} is not a safetensors file ({error}); {pack.remedy(name)}") from error
+    wrong = misfits(model, tensors)
+    if wrong:
+        raise PackError(f"pack {pack.name!r}: {role.path} does not hold a {architecture!r} recogniser ({wrong}); {pack.remedy(name)}")
+    model.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
     return model.eval().requires_grad_(False)

@@ -72,11 +72,13 @@ def protocol(
     weights: Evaluation,
     scorer: str,
     postprocessing: Mapping[str, Any] | None,
+    trained_against: Sequence[str] = (),
 ) -> str:
     """16 hex digits over everything that must be equal for two candidates' scores to be comparable.
 
     Prompts and seeds of the portraits, the pack that scores, the photos and looks measured against (`pictures`: their sha256),
-    the weights, the scorers' version, and post-processing (None: none). How a candidate was trained or sampled is not in it.
+    the weights, the scorers' version, post-processing (None: none), and which of judge and referee it was trained against (none, unless
+    allowed). How else a candidate was trained or sampled is not in it.
     """
     data = {
         "portraits": sorted([str(row["prompt"]), int(row["seed"])] for row in rows if row["kind"] == "portrait"),
@@ -85,6 +87,7 @@ def protocol(
         "weights": [weights.weight_identity, weights.weight_style, weights.weight_aesthetic],
         "scorer": scorer,
         "postprocessing": None if postprocessing is None else dict(postprocessing),
+        **({"trained_against": list(trained_against)} if trained_against else {}),
     }
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -197,6 +197,8 @@ def _facts(
         "Adapter": adapter.get("best_hash"),
         "Best step of": f"{adapter['best_step']} of {adapter.get('last_step')}" if adapter.get("best_step") is not None else None,
         "LoRA": " · ".join(f"{key} {value:g}" for key, value in (adapter.get("lora") or {}).items() if value is not None),
+        "Trained against": (adapter.get("recogniser") or {}).get("role"),
+        "Not independent": " and ".join(result.get("trained_against", [])),
         "Training time": f"{adapter['train_seconds']:.0f} s" if adapter.get("train_seconds") is not None else None,
         "Sampler": " · ".join(f"{key} {portrait[key]}" for key in sampling if portrait.get(key) is not None),
         "Lineage of this report": lineage,

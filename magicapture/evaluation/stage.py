@@ -17,7 +17,7 @@ from magicapture.config import Config
 from magicapture.evaluation import ranking, report
 from magicapture.evaluation.measure import Measurer, rows
 from magicapture.faces.prepared import PreparedSet
-from magicapture.packs import load_pack
+from magicapture.packs import load_pack, require_independent
 from magicapture.scoring import SCORER_VERSION
 
 SCHEMA = "evaluation/1"
@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 def run(images: str | Path, prepared: str | Path, out: str | Path, config: Config) -> Path:
     """Score, rank and report the pictures of a ``portraits/1`` or ``images/1`` artifact against a ``prepared/1`` set.
 
-    Writes ``evaluation/1`` to `out` and returns it. Raises ArtifactError, PackError.
+    Writes ``evaluation/1`` to `out` and returns it. Raises ArtifactError, and PackError also where judge or referee is the network that
+    the adapter was trained against (unless ``evaluation.allow_trained_network``).
     """
     images, out = Path(images), Path(out)
     manifest = _read(images)
@@ -36,6 +37,10 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
         raise ArtifactError(f"{images}: no picture of kind 'portrait' among {len(items)}; generate some first")
     sources = PreparedSet.load(prepared)
     pack = load_pack(config.pack)
+    adapter = manifest["content"].get("adapter", {})
+    pleased = require_independent(pack, adapter.get("recogniser"), config.evaluation.allow_trained_network)
+    if pleased:
+        logger.warning("%s: the network trained against; its scores say nothing of likeness", " and ".join(pleased))
     measurer = Measurer(pack, sources, config.device)
     scores = measurer.measure([_picture(images, item["file"]) for item in items])
     ranked = ranking.rank(rows(items, scores), config.evaluation)
@@ -47,14 +52,15 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
             weights=config.evaluation,
             scorer=SCORER_VERSION,
             postprocessing=_postprocessing(manifest, config),
+            trained_against=pleased,
         ),
         "scorer": SCORER_VERSION,
+        "trained_against": pleased,
         "levels": asdict(measurer.levels),
         "items": ranked,
         "sets": ranking.summaries(ranked),
     }
     best = next(row for row in ranked if row["kind"] == "portrait")
-    adapter = manifest["content"].get("adapter", {})
     lineage = lineage_key(manifest["lineage"], sources.lineage, pack.digest(), config.digest("evaluation"), SCORER_VERSION)
     with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json")) as draft:
         _copy(images, draft.path, items)

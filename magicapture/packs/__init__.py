@@ -13,6 +13,7 @@ the user's pack folder, and records in ``pack.lock`` there what pack.yaml could 
 
 from __future__ import annotations
 
+from magicapture.packs.independence import require_independent, trained_against
 from magicapture.packs.pack import ROLES, Pack, PackError, Role, load_pack, pack_names
 
-__all__ = ["ROLES", "Pack", "PackError", "Role", "load_pack", "pack_names"]
+__all__ = ["ROLES", "Pack", "PackError", "Role", "load_pack", "pack_names", "require_independent", "trained_against"]

@@ -19,7 +19,7 @@ EMBEDDED = Path(__file__).parent
 FORMAT = 1
 LOCK = "pack.lock"
 ROLES = (
-    "diffusion", "detector", "recogniser", "recogniser_torch", "judge", "referee", "parser",
+    "diffusion", "detector", "recogniser", "recogniser_torch", "arcface_torch", "cosface_torch", "judge", "referee", "parser",
     "clip", "aesthetic", "restorer", "upscaler", "structure",
 )  # fmt: skip
 
@@ -41,6 +41,7 @@ class Role(BaseModel):
         default_factory=dict, description="File (relative to path's folder, or the file's own name) -> sha256."
     )
     by_hand: str | None = Field(None, description="Where no public source is known: what its user lays down at path.")
+    optional: bool = Field(False, description="Only a knob that names it needs it: where it is not there, nothing is wrong.")
     licence: str = Field(description="SPDX id or name.")
     commercial: bool = Field(description="Whether commercial use is allowed.")
     settings: dict[str, Any] = Field(
@@ -125,8 +126,9 @@ class Pack(BaseModel):
         return f"restore it (`git checkout -- {self.folder}`)"
 
     def verify(self, *names: str) -> dict[str, str]:
-        """Check sha256 of the named roles (all when none): role -> "ok" or what is wrong."""
-        return {name: self._state(name) for name in names or self.roles}
+        """Check sha256 of the named roles (when none: all but optional ones that are not there): role -> "ok" or what is wrong."""
+        there = [name for name, role in self.roles.items() if not role.optional or (self.folder / role.path).exists()]
+        return {name: self._state(name) for name in names or there}
 
     def require(self, *names: str) -> None:
         """Raise PackError unless every named role is there and unaltered."""
@@ -135,6 +137,11 @@ class Pack(BaseModel):
             listed = "; ".join(f"{name}: {state}" for name, state in bad.items())
             remedies = "; ".join(dict.fromkeys(self.remedy(name) for name in bad))
             raise PackError(f"pack {self.name!r} cannot be used: {listed}; {remedies}")
+
+    def sha256(self, name: str) -> str:
+        """Of the role's file, as it lies there now; raises PackError when it does not."""
+        path = self.path(name)
+        return _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size)
 
     def digest(self) -> str:
         """16 hex digits over every recorded sha256: the pack's part of a lineage key."""

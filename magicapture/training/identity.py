@@ -5,13 +5,16 @@ Where the face lies is known from preprocessing, so nothing is detected and noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from magicapture.backbones import Backbone
-from magicapture.faces.align import matrix
+from magicapture.faces.align import align, matrix
+from magicapture.faces.prepared import PreparedItem
 from magicapture.training import losses
 
 #: Side in px of the aligned crop that recognisers take.
@@ -60,6 +63,17 @@ class FaceIdentity:
     def _embed(self, pictures: Tensor, transforms: Tensor, offsets: Tensor) -> Tensor:
         # Decoders overshoot; what is saved and recognised later is clamped too.
         return self.recogniser(aligned(pictures.clamp(-1, 1), transforms, offsets))
+
+
+@torch.no_grad()
+def embed_person(recogniser: nn.Module, photos: Sequence[PreparedItem]) -> Tensor:
+    """(D,) the mean of the unit embeddings of prepared photos, by the very network that the loss will use.
+
+    What preprocessing stored is of the pack's ONNX recogniser, and embeddings of two networks cannot be compared.
+    """
+    crops = np.stack([align(photo.image(), photo.keypoints, CROP) for photo in photos if photo.keypoints is not None])
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return F.normalize(recogniser(pixels), dim=-1).mean(dim=0)
 
 
 def aligned(pictures: Tensor, transforms: Tensor, offsets: Tensor, size: int = CROP) -> Tensor:

@@ -16,8 +16,9 @@ from magicapture import adapters
 from magicapture.artifacts import read_manifest, writing
 from magicapture.backbones.recogniser import load_recogniser
 from magicapture.config import Config, Tuning
+from magicapture.packs import load_pack, require_independent, trained_against
 from magicapture.training.attention import AttentionMaps
-from magicapture.training.identity import FaceIdentity
+from magicapture.training.identity import FaceIdentity, embed_person
 from magicapture.training.prompts import KINDS
 from magicapture.training.session import Session, open_session, write_curves
 from magicapture.training.trainer import Progress, Recipe, Trainer, fixed_threads, machine
@@ -35,14 +36,19 @@ def run(
 ) -> Path:
     """Tune from the tokens of phase 1 and write an ``adapter/1`` artifact to ``out``: the best step by the judge, and the last.
 
+    Raises PackError for a ``tuning.recogniser`` that the pack lacks or whose network is the judge or the referee too.
     ``until_step`` stops early; the next call goes on as if this one had not stopped. Killed and called again it ends with the same tensors.
     """
     inverted = read_manifest(tokens, "tokens")
     start = adapters.load_tokens(Path(tokens) / "tokens.safetensors")
+    pack = load_pack(config.pack)
+    trained = trained_against(pack, config.tuning.recogniser) if config.tuning.lambda_identity else None
+    # The judge picks the best step, and evaluation would refuse what hours of training have made.
+    require_independent(pack, trained, config.evaluation.allow_trained_network)
+    # Files laid down by hand may have no sha256 in pack.yaml, so that the pack's digest does not see them.
+    more = (adapters.tensor_hash(start), f"threads {config.training.threads}", json.dumps(trained))
     with fixed_threads(config.training.threads) as threads:
-        session = open_session(
-            "tuning", prepared, config, seed, checkpoints, adapters.tensor_hash(start), f"threads {config.training.threads}"
-        )
+        session = open_session("tuning", prepared, config, seed, checkpoints, *more)
         for token, vector in start.items():
             session.backbone.tokens.add(token, vector)
         recipe, margin = build_recipe(session, config, seed)
@@ -52,6 +58,7 @@ def run(
             draft.content = {
                 "pack": session.pack.name,
                 "pack_digest": session.pack.digest(),
+                "recogniser": trained,
                 "lora": {"rank": config.tuning.lora.rank, "alpha": config.tuning.lora.alpha or config.tuning.lora.rank},
                 "best_step": progress.best_step,
                 "last_step": progress.step,
@@ -76,8 +83,9 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
     groups = adapters.attach(backbone, knobs.lora.rank, knobs.lora.alpha, knobs.lora.dropout, seed)
     identity, margin = None, None
     if knobs.lambda_identity:
-        person = torch.from_numpy(session.prepared.embeddings("recogniser", "source").mean(axis=0))
-        identity = FaceIdentity(backbone, load_recogniser(session.pack), person, knobs.identity_limit)
+        recogniser = load_recogniser(session.pack, knobs.recogniser)
+        person = embed_person(recogniser, session.prepared.source)
+        identity = FaceIdentity(backbone, recogniser, person, knobs.identity_limit)
         faces = [(example.mean[0], example.keypoints[0]) for example in session.data.reference if example.keypoints is not None]
         if faces:
             margin = identity.measure_region(torch.stack([latent for latent, _ in faces]), torch.stack([points for _, points in faces]))

@@ -63,8 +63,10 @@ def marker_prepared(out: Path, person: int = 0, photos: int = 3) -> Path:
     )
 
 
-def marker_portraits(out: Path, people: dict[str, list[int | None]], *, size: int = 128, schema: str = "portraits/1") -> Path:
-    """Pictures by kind, each of the marker person named (None: nobody)."""
+def marker_portraits(
+    out: Path, people: dict[str, list[int | None]], *, size: int = 128, schema: str = "portraits/1", adapter: dict[str, Any] | None = None
+) -> Path:
+    """Pictures by kind, each of the marker person named (None: nobody); ``adapter`` adds to what is known of theirs."""
     items = []
     with writing(
         out, schema, lineage="pictures-lineage", config={"postprocessing": {"upscale": True, "restore": True, "fidelity": 0.5}}
@@ -73,7 +75,7 @@ def marker_portraits(out: Path, people: dict[str, list[int | None]], *, size: in
             for i, who in enumerate(faces):
                 face = [] if who is None else [(size / 2, size / 2, size * 7 / 16, who)]
                 items.append(_item(draft.path, len(items), kind, i, tinypack.draw(size, size, face, 50 + i), None))
-        draft.content.update(items=items, adapter={"best_hash": "abc", "seed": 3})
+        draft.content.update(items=items, adapter={"best_hash": "abc", "seed": 3, **(adapter or {})})
     return out
 
 

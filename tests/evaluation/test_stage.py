@@ -7,7 +7,7 @@ import pytest
 
 from magicapture import stages
 from magicapture.artifacts import ArtifactError, read_manifest
-from magicapture.packs import Pack
+from magicapture.packs import Pack, PackError
 from tests.evaluation import artifacts
 
 PEOPLE: dict[str, list[int | None]] = {"portrait": [1, 0, None, 0], "base": [1, 2], "attributes": [0, 2]}
@@ -66,6 +66,24 @@ def test_protocols_of_two_candidates(evaluated: Path, marker_set: Path, pack: Pa
     assert protocol("another", {"portrait": [2, 2, 2, 2]}) == first
     assert protocol("fewer", {"portrait": [0]}) != first
     assert protocol("raw", {"portrait": [1, 0, None, 0]}, "images/1") != first  # not post-processed
+
+
+def test_the_network_trained_against_neither_judges_nor_reports_unless_allowed(marker_set: Path, pack: Pack, tmp_path: Path) -> None:
+    def evaluate(name: str, onnx: str | None, **knobs: bool) -> Path:
+        trained = {"role": "arcface", "weights": "0" * 64, "onnx": onnx}
+        pictures = artifacts.marker_portraits(tmp_path / f"{name}-in", {"portrait": [0, 1]}, adapter={"recogniser": trained})
+        return stages.evaluate(pictures, marker_set, tmp_path / name, artifacts.config(pack, evaluation=knobs))
+
+    with pytest.raises(PackError, match=r"judge and referee \(judge/judge.onnx, referee/referee.onnx\) and the network trained against"):
+        evaluate("refused", pack.sha256("judge"))  # the marker pack's are one file
+    assert not (tmp_path / "refused").exists()
+    other = evaluate("other", pack.sha256("recogniser"))
+    allowed = evaluate("allowed", pack.sha256("judge"), allow_trained_network=True)
+    scores, said = (json.loads((folder / "scores.json").read_text()) for folder in (other, allowed))
+    assert (scores["trained_against"], said["trained_against"]) == ([], ["judge", "referee"])
+    assert scores["protocol"] != said["protocol"]  # the gate may not compare them
+    assert "Not independent" not in (other / "report.html").read_text()
+    assert "Not independent" in (allowed / "report.html").read_text()
 
 
 def test_no_face_anywhere_still_reports(marker_set: Path, pack: Pack, tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from magicapture import stages
 from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
 from magicapture.faces.align import align, matrix
-from magicapture.packs import Pack
-from magicapture.training.identity import FaceIdentity, aligned
+from magicapture.faces.prepared import PreparedSet
+from magicapture.packs import Pack, load_pack
+from magicapture.training.identity import FaceIdentity, aligned, embed_person
+from magicapture.world.samples import write_samples
 from tests.training.tinymodel import keypoints
 
 
@@ -99,3 +104,12 @@ def test_only_the_region_is_decoded_where_that_agrees(backbone: Backbone) -> Non
     part, _ = backbone.decode_region(latents, torch.tensor([[6.0, 6, 14, 14]] * 2))
     assert part.shape[-1] < backbone.resolution
     torch.testing.assert_close(identity(latents, points), whole, rtol=0, atol=0.02)
+
+
+def test_the_person_is_what_preprocessing_stored_where_the_network_is_the_same(tmp_path: Path) -> None:
+    write_samples(tmp_path / "data", count=2, size=128)
+    prepared = PreparedSet.load(stages.preprocess(tmp_path / "data" / "person", tmp_path / "data" / "look", tmp_path / "prepared", "mini"))
+    found = embed_person(load_recogniser(load_pack("mini")), prepared.source)
+    stored = prepared.embeddings("recogniser", "source")
+    assert len(stored) == 2 and found.shape == (128,)
+    np.testing.assert_allclose(found.numpy(), stored.mean(axis=0), rtol=0, atol=1e-3)

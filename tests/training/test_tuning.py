@@ -8,18 +8,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from magicapture import adapters
-from magicapture.artifacts import ArtifactError, read_manifest, write_json
+from magicapture.artifacts import ArtifactError, read_manifest, sha256_file, write_json
 from magicapture.backbones import load_backbone
+from magicapture.backbones.recogniser import FaceNet
 from magicapture.config import Tuning
 from magicapture.faces.prepared import PreparedSet
-from magicapture.packs import Pack
+from magicapture.packs import Pack, PackError, load_pack, trained_against
 from magicapture.training import tuning
 from tests.training import tinymodel
 from tests.training.conftest import tiny_config
@@ -123,6 +127,55 @@ def test_terms_of_weight_zero_are_left_out(prepared: PreparedSet, pack: Pack, to
     out = tuning.run(prepared.folder, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints")
     last = json.loads((out / "curves.jsonl").read_text().splitlines()[-1])
     assert "identity" not in last and "attention" not in last
+
+
+@pytest.fixture
+def networks(pack: Pack, tmp_path: Path) -> Pack:
+    """The tiny pack with a second network for the identity loss, arcface, which is also its judge, and a third, cosface."""
+    shutil.copytree(pack.folder, tmp_path / "pack")
+    data = yaml.safe_load((tmp_path / "pack" / "pack.yaml").read_text())
+    save_file(FaceNet("dense", norm=False).state_dict(), tmp_path / "pack" / "dense.safetensors")
+    about = {"licence": "Apache-2.0", "commercial": True}
+    for role in ("arcface_torch", "cosface_torch"):
+        data["roles"][role] = {"path": "dense.safetensors", "settings": {"architecture": "dense"}, **about}
+    data["roles"]["arcface"] = data["roles"]["judge"]
+    (tmp_path / "pack" / "pack.yaml").write_text(yaml.safe_dump(data))
+    return load_pack(tmp_path / "pack")
+
+
+def test_another_network_of_the_pack_trains_and_is_recorded(
+    prepared: PreparedSet, networks: Pack, tokens: Path, adapter: Path, tmp_path: Path
+) -> None:
+    def train(name: str, *knobs: str) -> tuple[Any, float]:
+        config = tiny_config(networks, "tuning.steps=1", *knobs)
+        out = tuning.run(prepared.folder, tokens, tmp_path / name, config, 0, tmp_path / "checkpoints")
+        curves = json.loads((out / "curves.jsonl").read_text().splitlines()[-1])
+        return read_manifest(out, "adapter")["content"]["recogniser"], curves["identity"]
+
+    usual, loss = train("usual", "tuning.identity_limit=1")
+    assert usual == trained_against(networks, "recogniser")
+    assert read_manifest(adapter, "adapter")["content"]["recogniser"] == usual
+    other, other_loss = train("other", "tuning.identity_limit=1", "tuning.recogniser=cosface")
+    assert other == {"role": "cosface", "weights": sha256_file(networks.path("cosface_torch")), "onnx": None}
+    assert loss != pytest.approx(other_loss, abs=1e-4) and 0 <= other_loss <= 2
+
+
+def test_a_network_that_judges_or_is_not_there_is_refused_before_training(
+    prepared: PreparedSet, networks: Pack, tokens: Path, tmp_path: Path
+) -> None:
+    def train(*knobs: str) -> Path:
+        config = tiny_config(networks, "tuning.steps=1", *knobs)
+        return tuning.run(prepared.folder, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints")
+
+    with pytest.raises(PackError, match="judge and referee .* and the network trained against"):  # the tiny pack's are one file
+        train("tuning.recogniser=arcface")
+    with pytest.raises(PackError, match="no role adaface_torch, which tuning.recogniser=adaface asks for; it offers: arcface, cosface"):
+        train("tuning.recogniser=adaface")
+    assert not (tmp_path / "checkpoints").exists()
+    allowed = train("tuning.recogniser=arcface", "evaluation.allow_trained_network=true")
+    assert read_manifest(allowed, "adapter")["content"]["recogniser"]["onnx"] == sha256_file(networks.path("judge"))
+    without = train("tuning.recogniser=adaface", "tuning.lambda_identity=0")
+    assert read_manifest(without, "adapter")["content"]["recogniser"] is None
 
 
 def test_a_folder_of_another_kind_is_refused(prepared: PreparedSet, pack: Pack, tokens: Path, tmp_path: Path) -> None:
