@@ -15,6 +15,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from magicapture.artifacts import sha256_file
@@ -83,19 +84,38 @@ def stock_pipeline(pack: Pack) -> Any:
     """The same folder in diffusers' own pipeline: what every result is compared with."""
     pipeline = DiffusionPipeline.from_pretrained(pack.path("diffusion"), safety_checker=None)
     if isinstance(pipeline, StableDiffusionXLPipeline):
-        # As magicapture.adapters documents it: the configuration's id of the end token is wrong, as in the published one.
-        assert pipeline.text_encoder_2.config.eos_token_id == 2
-        pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
+        mend_end_token(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def stock_prediction(stock: Any, latents: torch.Tensor, timesteps: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+def mend_end_token(pipeline: StableDiffusionXLPipeline) -> None:
+    """As magicapture.adapters documents it: the configuration's id of the end token is wrong, as in the published one."""
+    assert pipeline.text_encoder_2.config.eos_token_id == 2
+    pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
+
+
+def into_stock(folder: Path, pipeline: Any) -> None:
+    """Load an adapter folder into a stock pipeline as magicapture.adapters documents it."""
+    pipeline.load_lora_weights(folder)
+    for name, vector in load_file(folder / "tokens.safetensors").items():
+        if isinstance(pipeline, StableDiffusionXLPipeline):
+            mend_end_token(pipeline)
+            token, number = name[:-7], "_2" * name.endswith(".clip_g")
+            encoder, tokenizer = getattr(pipeline, "text_encoder" + number), getattr(pipeline, "tokenizer" + number)
+            pipeline.load_textual_inversion({token: vector}, text_encoder=encoder, tokenizer=tokenizer)
+        else:
+            pipeline.load_textual_inversion({name: vector})
+
+
+def stock_prediction(
+    stock: Any, latents: torch.Tensor, timesteps: torch.Tensor, prompts: list[str], resolution: int = RESOLUTION
+) -> torch.Tensor:
     """What the stock pipeline's UNet predicts for prompts, conditioned as the pipeline does it."""
     if not isinstance(stock, StableDiffusionXLPipeline):
         return stock.unet(latents, timesteps, stock.encode_prompt(prompts, "cpu", 1, False)[0]).sample
     sequence, _, pooled, _ = stock.encode_prompt(prompts, device="cpu", do_classifier_free_guidance=False)
-    size = (RESOLUTION, RESOLUTION)
+    size = (resolution, resolution)
     time_ids = stock._get_add_time_ids(size, (0, 0), size, sequence.dtype, pooled.shape[1]).repeat(len(prompts), 1)
     added = {"text_embeds": pooled, "time_ids": time_ids}
     return stock.unet(latents, timesteps, sequence, added_cond_kwargs=added).sample

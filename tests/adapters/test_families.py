@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from magicapture import adapters
 from magicapture.adapters import AdapterError
 from magicapture.backbones import Backbone, load_backbone
 from magicapture.packs import Pack
-from tests.tinyfamilies import FAMILIES, stock_pipeline, stock_prediction, write_pack
+from tests.tinyfamilies import FAMILIES, into_stock, stock_pipeline, stock_prediction, write_pack
 
 PROMPT = "a photo of a [V1] person in the [V2] style"
 
@@ -39,18 +38,6 @@ def tuned(pack: Pack) -> Backbone:
     return backbone
 
 
-def _into_stock(folder: Path, pipeline: Any) -> None:
-    """As the documentation of magicapture.adapters says it."""
-    pipeline.load_lora_weights(folder)
-    for name, vector in load_file(folder / "tokens.safetensors").items():
-        if isinstance(pipeline, StableDiffusionXLPipeline):
-            token, number = name[:-7], "_2" * name.endswith(".clip_g")
-            encoder, tokenizer = getattr(pipeline, "text_encoder" + number), getattr(pipeline, "tokenizer" + number)
-            pipeline.load_textual_inversion({token: vector}, text_encoder=encoder, tokenizer=tokenizer)
-        else:
-            pipeline.load_textual_inversion({name: vector})
-
-
 def test_the_saved_adapter_predicts_the_same_in_stock_diffusers_and_here(pack: Pack, tuned: Backbone, tmp_path: Path) -> None:
     adapters.save(tmp_path, tuned)
     fresh, stock = load_backbone(pack), stock_pipeline(pack)
@@ -60,7 +47,7 @@ def test_the_saved_adapter_predicts_the_same_in_stock_diffusers_and_here(pack: P
         expected = tuned.predict(latents, timesteps, tuned.encode_prompts([PROMPT] * 2))
         adapters.load(tmp_path, fresh)
         assert torch.equal(fresh.predict(latents, timesteps, fresh.encode_prompts([PROMPT] * 2)), expected)
-        _into_stock(tmp_path, stock)
+        into_stock(tmp_path, stock)
         found = stock_prediction(stock, latents, timesteps, [PROMPT] * 2)
     assert torch.allclose(found, expected, atol=1e-5)
     assert (expected - before).abs().max() > 0.05
