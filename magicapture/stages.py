@@ -94,7 +94,7 @@ def tune(
     Writes:
 
     - ``pytorch_lora_weights.safetensors`` (stock diffusers' ``load_lora_weights`` reads it) and ``tokens.safetensors``: of the
-      best step; ``last/``: both of the last step; with two text encoders also each token alone, ``[V1].safetensors``
+      best step; ``last/``: both of the last step; with two text encoders also each token alone, ``V1.safetensors``
     - ``curves.jsonl``: the inversion's lines, then one a step {phase "tuning", step, total, source, reference, composed,
       identity, attention, lr}
     - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation

@@ -73,12 +73,17 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
             target.copy_(weights[name])
     for token in sorted(mapping.keys() - weights.keys()):
         backbone.tokens.add(token, mapping[token])
+    known = [sorted(encoder.ids) for encoder in backbone.tokens.encoders]
+    if any(tokens != known[0] for tokens in known):
+        raise AdapterError(
+            f"the text encoders know different tokens: {' and '.join(map(str, known))}; expected a vector of every token in each"
+        )
 
 
 def save(folder: str | Path, backbone: Backbone) -> None:
     """Write the attached adapter (at scale 1) and the tokens: two files, each atomically, loadable by stock diffusers.
 
-    Of a model with two text encoders every token is also written alone ("[V1].safetensors" with clip_l and clip_g, (1, D)
+    Of a model with two text encoders every token is also written alone ("V1.safetensors" with clip_l and clip_g, (1, D)
     each), the form in which other programs take such embeddings; ``load`` does not read it.
     """
     folder = Path(folder)
@@ -144,7 +149,7 @@ def _export_tokens(folder: Path, backbone: Backbone) -> None:
         return
     for token in backbone.tokens.ids:
         parts = {name.removeprefix(f"{token}."): vector for name, vector in backbone.tokens.vectors.items() if name.startswith(f"{token}.")}
-        save_tokens(folder / f"{token}.safetensors", {name: vector[None] for name, vector in parts.items()})
+        save_tokens(folder / f"{token.strip('[]<>')}.safetensors", {name: vector[None] for name, vector in parts.items()})
 
 
 def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:

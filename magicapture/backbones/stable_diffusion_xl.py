@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from magicapture.backbones.backbone import Text
+from magicapture.backbones.backbone import BackboneError, Text
 from magicapture.backbones.stable_diffusion import StableDiffusion, no_progress_bar
 from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings
 
@@ -62,7 +62,8 @@ class StableDiffusionXL(StableDiffusion):
         return Text(*map(torch.zeros_like, text)) if self._zero_negative and not prompt else text
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
-        assert text.pooled is not None
+        if text.pooled is None:
+            raise BackboneError("predict: text without a pooled embedding; expected what encode_prompts of this backbone gives")
         # Original size, top left corner of the crop, target size: prepared pictures are whole pictures of this size.
         sizes = [self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]
         time_ids = torch.tensor([sizes] * len(latents), dtype=self.dtype, device=self.device)

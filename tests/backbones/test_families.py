@@ -10,7 +10,7 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler
 from torch import Tensor
 
-from magicapture.backbones import Backbone, load_backbone
+from magicapture.backbones import Backbone, BackboneError, Text, load_backbone
 from magicapture.backbones.stable_diffusion_xl import StableDiffusionXL
 from magicapture.packs import Pack
 from magicapture.training.attention import AttentionMaps
@@ -143,6 +143,11 @@ def test_the_autoencoder_stays_fp32_beside_fp16_networks_where_it_has_to(xl_pack
     assert backbone.vae.dtype == dtype and backbone.unet.dtype == torch.float16
     with torch.no_grad():
         assert backbone.decode(backbone.encode_images(_randn(1, 3, 32, 32))).dtype == torch.float32
+
+
+def test_text_of_another_family_is_refused(xl_pack: Pack) -> None:
+    with pytest.raises(BackboneError, match="text without a pooled embedding"):
+        load_backbone(xl_pack).predict(_randn(1, 4, 16, 16), torch.tensor([1]), Text(_randn(1, 32, 40)))
 
 
 def test_a_vector_without_its_encoders_name_is_refused(xl_pack: Pack) -> None:
