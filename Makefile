@@ -15,16 +15,19 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint report lock clean
+.PHONY: help run test test-slow lint report lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 run: $(STAMP) data  ## the main job: data/ -> model, ranked portraits, report, champion (again: from cache)
 	$(BIN)/python pipeline.py run
 
-test: $(STAMP) data  ## all tests
+test: $(STAMP) data  ## all tests but the slow ones
 	$(TEST)
+
+test-slow: $(STAMP)  ## the published architectures at full size, random weights (16 GB of memory, 20 GB of disk)
+	$(BIN)/python -m pytest -m slow tests/slow
 
 lint: $(STAMP)  ## ruff, mypy, import rules
 	$(BIN)/ruff check .

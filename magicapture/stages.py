@@ -67,9 +67,10 @@ def invert(prepared: Folder, out: Folder, config: Settings, seed: int, checkpoin
 
     Writes:
 
-    - ``tokens.safetensors``: ``"[V1]"``, ``"[V2]"`` (width,) float32; loads in stock diffusers ``load_textual_inversion``
+    - ``tokens.safetensors``: ``"[V1]"``, ``"[V2]"`` (width,) float32; loads in stock diffusers ``load_textual_inversion``. With
+      two text encoders (Stable Diffusion XL) one a token and encoder: ``"[V1].clip_l"``, ``"[V1].clip_g"``, ...
     - ``curves.jsonl``: one object a step {phase "inversion", step, total, source, reference, lr}
-    - content: ``steps``, ``tensor_hash``, ``machine``, ``threads``
+    - content: ``pack``, ``pack_digest``, ``steps``, ``tensor_hash``, ``machine``, ``threads``
     """
     from magicapture.training import inversion
 
@@ -92,8 +93,8 @@ def tune(
 
     Writes:
 
-    - ``pytorch_lora_weights.safetensors`` (stock ``StableDiffusionPipeline.load_lora_weights`` reads it) and
-      ``tokens.safetensors``: of the best step; ``last/``: both of the last step
+    - ``pytorch_lora_weights.safetensors`` (stock diffusers' ``load_lora_weights`` reads it) and ``tokens.safetensors``: of the
+      best step; ``last/``: both of the last step; with two text encoders also each token alone, ``V1.safetensors``
     - ``curves.jsonl``: the inversion's lines, then one a step {phase "tuning", step, total, source, reference, composed,
       identity, attention, lr}
     - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation

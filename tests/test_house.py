@@ -164,7 +164,7 @@ def test_the_wheel_carries_presets_packs_and_templates(tmp_path: Path) -> None:
 
 def test_make_help_names_every_target() -> None:
     text = subprocess.run(("make", "help"), cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("run", "test", "lint", "report", "help", "clean"):
+    for target in ("run", "test", "test-slow", "lint", "report", "help", "clean"):
         assert f"make {target}" in text
 
 

@@ -31,7 +31,8 @@ class AdapterError(ValueError):
 class Stored(NamedTuple):
     """An adapter as it lies on disk."""
 
-    #: LoRA weights ("unet.<layer>.lora_A.weight", ...) and token vectors ("[V1]"), as ``tensors`` names them.
+    #: LoRA weights ("unet.<layer>.lora_A.weight", ...) and token vectors ("[V1]"; with two text encoders "[V1].clip_l" and
+    #: "[V1].clip_g"), as ``tensors`` names them.
     tensors: dict[str, Tensor]
     rank: int
     alpha: float
@@ -60,7 +61,7 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
     Raises AdapterError unless the weights' names and shapes are exactly those of the backbone's adapter.
     """
     targets = dict(_weights(backbone))
-    weights = {name: tensor for name, tensor in mapping.items() if name.startswith(("unet.", "text_encoder."))}
+    weights = {name: tensor for name, tensor in mapping.items() if ".lora_" in name}
     strange = sorted(set(weights) ^ set(targets)) or [name for name, target in targets.items() if target.shape != weights[name].shape]
     if strange:
         raise AdapterError(
@@ -72,15 +73,24 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
             target.copy_(weights[name])
     for token in sorted(mapping.keys() - weights.keys()):
         backbone.tokens.add(token, mapping[token])
+    known = [sorted(encoder.ids) for encoder in backbone.tokens.encoders]
+    if any(tokens != known[0] for tokens in known):
+        raise AdapterError(
+            f"the text encoders know different tokens: {' and '.join(map(str, known))}; expected a vector of every token in each"
+        )
 
 
 def save(folder: str | Path, backbone: Backbone) -> None:
-    """Write the attached adapter (at scale 1) and the tokens: two files, each atomically, loadable by stock diffusers."""
+    """Write the attached adapter (at scale 1) and the tokens: two files, each atomically, loadable by stock diffusers.
+
+    Of a model with two text encoders every token is also written alone ("V1.safetensors" with clip_l and clip_g, (1, D)
+    each), the form in which other programs take such embeddings; ``load`` does not read it.
+    """
     folder = Path(folder)
     if not lora.attached(backbone):
         raise AdapterError("the backbone carries no adapter; call adapters.attach first")
     metadata = {}
-    for prefix, network in _networks(backbone):
+    for prefix, network in lora.networks(backbone).items():
         config = network.peft_config[lora.NAME].to_dict()
         config["target_modules"] = sorted(config["target_modules"])
         metadata.update({f"{prefix}.{name}": config[name] for name in _CONFIG})
@@ -90,6 +100,7 @@ def save(folder: str | Path, backbone: Backbone) -> None:
     header = {_METADATA: json.dumps(metadata, indent=2, sort_keys=True)}
     write_bytes(folder / LORA_FILE, serialise(weights, header))
     save_tokens(folder / TOKENS_FILE, {name: everything[name] for name in backbone.tokens.vectors})
+    _export_tokens(folder, backbone)
 
 
 def read(folder: str | Path) -> Stored:
@@ -124,7 +135,7 @@ def load(folder: str | Path, backbone: Backbone, unet_scale: float = 1.0, text_s
 
 
 def save_tokens(file: str | Path, vectors: Mapping[str, Tensor]) -> None:
-    """Write token vectors {"[V1]": (D,)} as fp32 safetensors, atomically."""
+    """Write token vectors {"[V1]": (D,)}, named as ``backbone.tokens.vectors`` names them, as fp32 safetensors, atomically."""
     write_bytes(Path(file), serialise({name: vector.detach().cpu().float().contiguous() for name, vector in sorted(vectors.items())}))
 
 
@@ -133,8 +144,12 @@ def load_tokens(file: str | Path) -> dict[str, Tensor]:
     return _read_tensors(Path(file))
 
 
-def _networks(backbone: Backbone) -> tuple[tuple[str, nn.Module], ...]:
-    return (("unet", backbone.unet), ("text_encoder", backbone.text_encoder))
+def _export_tokens(folder: Path, backbone: Backbone) -> None:
+    if len(backbone.tokens.encoders) == 1:
+        return
+    for token in backbone.tokens.ids:
+        parts = {name.removeprefix(f"{token}."): vector for name, vector in backbone.tokens.vectors.items() if name.startswith(f"{token}.")}
+        save_tokens(folder / f"{token.strip('[]<>')}.safetensors", {name: vector[None] for name, vector in parts.items()})
 
 
 def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
@@ -143,8 +158,8 @@ def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
     transformers 5 dropped CLIP's ``text_model.`` level; files keep it, since older diffusers and ComfyUI look for it (newer
     ones strip it). UNet names stay peft's: diffusers' own conversion leaves GEGLU keys out, and its loader then guesses.
     """
-    for prefix, network in _networks(backbone):
-        inner = "text_model." if prefix == "text_encoder" and not hasattr(network, "text_model") else ""
+    for prefix, network in lora.networks(backbone).items():
+        inner = "text_model." if prefix != "unet" and not hasattr(network, "text_model") else ""
         for name, parameter in sorted(network.named_parameters()):
             if ".lora_" in name:
                 yield f"{prefix}.{inner}{name.replace(f'.{lora.NAME}.', '.')}", parameter

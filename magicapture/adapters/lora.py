@@ -1,4 +1,4 @@
-"""LoRA by peft on a backbone's UNet and text encoder."""
+"""LoRA by peft on a backbone's UNet and text encoders."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from torch import nn
 from magicapture.backbones import Backbone
 
 NAME = "default"
-#: Attention and GEGLU projections of the UNet; attention of the text encoder (original code).
+#: Attention and GEGLU projections of the UNet; attention of the text encoders (original code).
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 class Groups(NamedTuple):
-    """Trainable parameters, fp32, in a fixed order."""
+    """Trainable parameters, fp32, in a fixed order; all text encoders' in one list."""
 
     unet: list[nn.Parameter]
     text: list[nn.Parameter]
+
+
+def networks(backbone: Backbone) -> dict[str, nn.Module]:
+    """The networks that carry LoRA, by their names in a diffusers pipeline."""
+    return {"unet": backbone.unet, **backbone.text_encoders}
 
 
 def attach(backbone: Backbone, rank: int, alpha: float | None, dropout: float, seed: int) -> Groups:
@@ -41,12 +46,12 @@ def attach(backbone: Backbone, rank: int, alpha: float | None, dropout: float, s
         raise ValueError("the backbone already carries an adapter; call adapters.detach(backbone) first")
     trainable = {token: vector.requires_grad for token, vector in backbone.tokens.vectors.items()}
     generator = torch.Generator("cpu").manual_seed(seed)
-    groups = []
-    for network, targets in ((backbone.unet, UNET_TARGETS), (backbone.text_encoder, TEXT_TARGETS)):
+    groups = Groups([], [])
+    for prefix, network in networks(backbone).items():
+        targets, parameters = (UNET_TARGETS, groups.unet) if prefix == "unet" else (TEXT_TARGETS, groups.text)
         config = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, lora_dropout=dropout, target_modules=list(targets))
         with torch.random.fork_rng():  # peft draws weights of its own from the global generator; they are replaced below
             network.add_adapter(config, NAME)
-        parameters = []
         for name, parameter in sorted(network.named_parameters()):
             if ".lora_" not in name:
                 continue
@@ -58,12 +63,11 @@ def attach(backbone: Backbone, rank: int, alpha: float | None, dropout: float, s
                 nn.init.zeros_(parameter)
             parameter.requires_grad_(True)
             parameters.append(parameter)
-        groups.append(parameters)
         network.eval()
     # peft freezes whatever is not LoRA, the token vectors inside the text encoder too.
     for token, vector in backbone.tokens.vectors.items():
         vector.requires_grad_(trainable[token])
-    return Groups(*groups)
+    return groups
 
 
 def layers(network: nn.Module) -> list[LoraLayer]:
@@ -73,12 +77,12 @@ def layers(network: nn.Module) -> list[LoraLayer]:
 
 def attached(backbone: Backbone) -> bool:
     """Whether the backbone carries an adapter."""
-    return bool(layers(backbone.unet) or layers(backbone.text_encoder))
+    return any(layers(network) for network in networks(backbone).values())
 
 
 def detach(backbone: Backbone) -> None:
     """Take the LoRA layers off again; the frozen networks are bit for bit what they were."""
-    for network in (backbone.unet, backbone.text_encoder):
+    for network in networks(backbone).values():
         recurse_remove_peft_layers(network)
         if hasattr(network, "peft_config"):
             del network.peft_config
@@ -87,15 +91,15 @@ def detach(backbone: Backbone) -> None:
 
 def set_scales(backbone: Backbone, unet: float = 1.0, text: float = 1.0) -> None:
     """Weigh the adapter at inference: 0 = the base model, 1 = as trained (paper: 0.60 for the UNet, 0.90 for the text)."""
-    for network, scale in ((backbone.unet, unet), (backbone.text_encoder, text)):
+    for prefix, network in networks(backbone).items():
         for layer in layers(network):
-            layer.set_scale(NAME, scale)
+            layer.set_scale(NAME, unet if prefix == "unet" else text)
 
 
 @contextmanager
 def disabled(backbone: Backbone) -> Iterator[None]:
     """The untuned base model inside: LoRA layers are skipped (token vectors act only in prompts that name them)."""
-    found = [layer for network in (backbone.unet, backbone.text_encoder) for layer in layers(network) if not layer.disable_adapters]
+    found = [layer for network in networks(backbone).values() for layer in layers(network) if not layer.disable_adapters]
     wanted = {parameter: parameter.requires_grad for layer in found for parameter in layer.parameters()}
     for layer in found:
         layer.enable_adapters(False)

@@ -10,9 +10,9 @@ A new family of models is one file that subclasses :class:`Backbone`, and one li
 
 from __future__ import annotations
 
-from magicapture.backbones.backbone import Backbone, BackboneError
+from magicapture.backbones.backbone import Backbone, BackboneError, Text
 from magicapture.backbones.load import load_backbone, resolve_device
 from magicapture.backbones.region import Region
-from magicapture.backbones.tokens import TokenEmbedding
+from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings
 
-__all__ = ["Backbone", "BackboneError", "Region", "TokenEmbedding", "load_backbone", "resolve_device"]
+__all__ = ["Backbone", "BackboneError", "Region", "Text", "TokenEmbedding", "TokenEmbeddings", "load_backbone", "resolve_device"]

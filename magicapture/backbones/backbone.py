@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +13,28 @@ from torch import Tensor, nn
 
 from magicapture.backbones.region import Region
 from magicapture.backbones.sampling import denoise
-from magicapture.backbones.tokens import TokenEmbedding
+from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings
 
 
 class BackboneError(ValueError):
     """A model folder, device or call that cannot be used: names what was given, what was expected, what to do."""
+
+
+class Text(NamedTuple):
+    """Prompts as a UNet is conditioned on them, fp32."""
+
+    #: (B, L, D): what cross-attention reads.
+    sequence: Tensor
+    #: (B, P): what is added to the timestep's embedding; None in families that have no such input.
+    pooled: Tensor | None = None
+
+    def repeated(self, rows: int) -> Text:
+        """One prompt's text for ``rows`` rows."""
+        return Text(*(part if part is None else part.expand(rows, *part.shape[1:]) for part in self))
+
+    def followed_by(self, other: Text) -> Text:
+        """These rows, then the other's."""
+        return Text(*(part if part is None else torch.cat([part, more]) for part, more in zip(self, other, strict=True)))
 
 
 class Backbone(ABC):
@@ -34,14 +51,19 @@ class Backbone(ABC):
     tokenizer: Any
     #: diffusers DDPMScheduler: ``schedule.alphas_cumprod`` (T,), ``schedule.add_noise``, ``schedule.get_velocity``.
     schedule: Any
-    #: Placeholder vectors: ``tokens.add``, ``tokens.vectors``, ``tokens.median_norm``, ``tokens.std``.
-    tokens: TokenEmbedding
+    #: Placeholder vectors, one a token and text encoder: ``tokens.add``, ``tokens.vectors``, ``tokens.ids``, ``tokens.encoders``.
+    tokens: TokenEmbedding | TokenEmbeddings
     #: Side of a picture in px.
     resolution: int
     device: torch.device
     dtype: torch.dtype
     #: How ``decode_region`` decodes: whole pictures until ``measure_region`` has found a margin that agrees.
     region: Region
+
+    @property
+    def text_encoders(self) -> dict[str, nn.Module]:
+        """Every text encoder by its name in a diffusers pipeline, which is the prefix of its LoRA on disk."""
+        return {"text_encoder": self.text_encoder}
 
     @property
     def prediction_type(self) -> str:
@@ -84,8 +106,12 @@ class Backbone(ABC):
         """Scaled latents (B, C, h, w) -> pictures (B, 3, H, W), about [-1, 1], not clamped; differentiable."""
 
     @abstractmethod
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts -> text (B, L, D) as this model's UNet wants it; differentiable in the token vectors and adapters."""
+    def encode_prompts(self, prompts: Sequence[str]) -> Text:
+        """Prompts -> text of B rows as this model's UNet wants it; differentiable in the token vectors and adapters."""
+
+    def encode_negative(self, prompt: str) -> Text:
+        """The negative prompt of classifier-free guidance -> text of one row."""
+        return self.encode_prompts([prompt])
 
     @abstractmethod
     def token_ids(self, prompts: Sequence[str]) -> Tensor:
@@ -96,8 +122,8 @@ class Backbone(ABC):
         """The end of the prompt that does not fit into ``text_length``; "" when all of it does."""
 
     @abstractmethod
-    def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        """The UNet: noisy latents (B, C, h, w), timesteps (B,), text (B, L, D) -> prediction (B, C, h, w) of ``prediction_type``."""
+    def predict(self, latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
+        """The UNet: noisy latents (B, C, h, w), timesteps (B,), text of B rows -> prediction (B, C, h, w) of ``prediction_type``."""
 
     @abstractmethod
     def gradient_checkpointing(self, enabled: bool = True) -> None:
@@ -165,7 +191,8 @@ class Backbone(ABC):
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Every module in evaluation mode (adapter dropout off) inside, as it was before afterwards."""
-        modules = [module for network in (self.unet, self.vae, self.text_encoder) for module in network.modules() if module.training]
+        networks = (self.unet, self.vae, *self.text_encoders.values())
+        modules = [module for network in networks for module in network.modules() if module.training]
         for module in modules:
             module.training = False
         try:

@@ -7,11 +7,13 @@ import json
 import torch
 
 from magicapture.backbones.backbone import Backbone, BackboneError
+from magicapture.backbones.prediction import check_prediction_type
 from magicapture.backbones.stable_diffusion import StableDiffusion
+from magicapture.backbones.stable_diffusion_xl import StableDiffusionXL
 from magicapture.packs import Pack
 
 #: Pipeline class named in a folder's model_index.json -> backbone.
-FAMILIES: dict[str, type[StableDiffusion]] = {"StableDiffusionPipeline": StableDiffusion}
+FAMILIES: dict[str, type[StableDiffusion]] = {"StableDiffusionPipeline": StableDiffusion, "StableDiffusionXLPipeline": StableDiffusionXL}
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,7 +34,7 @@ def load_backbone(pack: Pack, device: str = "cpu", precision: str = "fp32") -> B
     """The pack's diffusion model, frozen, in evaluation mode, after its hashes were checked.
 
     ``device``: auto, cpu, cuda. ``precision`` of the networks: fp32, bf16, fp16 (fp16 only on CUDA). Raises PackError for
-    missing or altered files, BackboneError for what cannot run here.
+    missing or altered files, BackboneError for what cannot run here and for a scheduler that contradicts the UNet.
     """
     target = resolve_device(device)
     if precision not in _DTYPES:
@@ -47,4 +49,6 @@ def load_backbone(pack: Pack, device: str = "cpu", precision: str = "fp32") -> B
     family = json.loads(index.read_text()).get("_class_name")
     if family not in FAMILIES:
         raise BackboneError(f"{folder} holds a {family}; MagiCapture runs: {', '.join(FAMILIES)}")
-    return FAMILIES[family](folder, pack.resolution, target, _DTYPES[precision])
+    backbone = FAMILIES[family](folder, pack.resolution, target, _DTYPES[precision])
+    check_prediction_type(backbone, folder)
+    return backbone

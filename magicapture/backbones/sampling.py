@@ -64,8 +64,7 @@ def denoise(
     guided = guidance > 1
     text = backbone.encode_prompts(list(prompts))
     if guided:
-        negative = backbone.encode_prompts([negative_prompt])
-        text = torch.cat([negative.expand_as(text), text])
+        text = backbone.encode_negative(negative_prompt).repeated(len(prompts)).followed_by(text)
     noise = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
     for timestep in scheduler.timesteps:
         rows = scheduler.scale_model_input(latents, timestep)

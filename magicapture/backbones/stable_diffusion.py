@@ -1,4 +1,8 @@
-"""Stable Diffusion 1.x: one CLIP text encoder, whose last hidden state after the final layer norm conditions the UNet."""
+"""Stable Diffusion 1.x and 2.x: one CLIP text encoder, whose last hidden state after the final layer norm conditions the UNet.
+
+2.x differs in its configurations alone (OpenCLIP's text encoder without its last layer, a padding token of its own, linear
+projections, another number of heads a level, v-prediction at 768 px), all of which the folder states.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
-from magicapture.backbones.backbone import Backbone
+from magicapture.backbones.backbone import Backbone, Text
 from magicapture.backbones.region import Region
 from magicapture.backbones.tokens import TokenEmbedding
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """transformers draws one for every model it loads, also for one that takes a few milliseconds."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -41,7 +45,7 @@ class StableDiffusion(Backbone):
         local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
         self.unet = self._freeze(UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, **local))
         self.vae = self._freeze(AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype, **local))
-        with _no_progress_bar():
+        with no_progress_bar():
             self.text_encoder = self._freeze(CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype, **local))
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         self.schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
@@ -66,27 +70,31 @@ class StableDiffusion(Backbone):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         config = self.vae.config
-        found = self.vae.encode(images.to(self.device, self.dtype)).latent_dist
+        found = self.vae.encode(images.to(self.device, self.vae.dtype)).latent_dist
         return (found.mean.float() - (config.shift_factor or 0.0)) * config.scaling_factor, found.std.float() * config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         latents = latents / self.vae.config.scaling_factor + (self.vae.config.shift_factor or 0.0)
-        return self.vae.decode(latents.to(self.dtype)).sample.float()
+        return self.vae.decode(latents.to(self.vae.dtype)).sample.float()
 
     def token_ids(self, prompts: Sequence[str]) -> Tensor:
-        batch = self.tokenizer(list(prompts), padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt")
+        return self._ids(self.tokenizer, prompts)
+
+    def _ids(self, tokenizer: Any, prompts: Sequence[str]) -> Tensor:
+        batch = tokenizer(list(prompts), padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt")
         return batch.input_ids.to(self.device)
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+    def encode_prompts(self, prompts: Sequence[str]) -> Text:
         # No attention mask: Stable Diffusion was trained with the causal mask alone, padding included.
-        return self.text_encoder(self.token_ids(prompts)).last_hidden_state.float()
+        return Text(self.text_encoder(self.token_ids(prompts)).last_hidden_state.float())
 
     def cut_off(self, prompt: str) -> str:
         ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
         return self.tokenizer.decode(ids[self.text_length - 2 :]).strip()
 
-    def predict(self, latents: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
-        return self.unet(latents.to(self.dtype), timesteps, encoder_hidden_states=text.to(self.dtype), return_dict=False)[0].float()
+    def predict(self, latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:
+        sequence = text.sequence.to(self.dtype)
+        return self.unet(latents.to(self.dtype), timesteps, encoder_hidden_states=sequence, return_dict=False)[0].float()
 
     def gradient_checkpointing(self, enabled: bool = True) -> None:
         for network in (self.unet, self.vae):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_log = logging.getLogger(__name__)
 
 
 class TokenEmbedding(nn.Module):
@@ -30,6 +33,11 @@ class TokenEmbedding(nn.Module):
         self.eval()
 
     @property
+    def encoders(self) -> tuple[TokenEmbedding, ...]:
+        """One a text encoder: of a single one, itself."""
+        return (self,)
+
+    @property
     def width(self) -> int:
         """D: entries of a vector."""
         return int(self.embedding.weight.shape[1])
@@ -46,19 +54,30 @@ class TokenEmbedding(nn.Module):
             with torch.no_grad():
                 self.vectors[token].copy_(value)
             return self.vectors[token]
-        if token in self.tokenizer.get_vocab() and token not in self.tokenizer.get_added_vocab():
-            raise ValueError(f"{token!r} is an ordinary word of the vocabulary; choose another placeholder")
+        if self._known(token):
+            raise ValueError(f"{token!r} is in the tokenizer's vocabulary already; choose a placeholder that is not a word, such as [V1]")
         self.tokenizer.add_tokens(token)  # a plain string, as diffusers' load_textual_inversion does
         self.ids[token] = self.tokenizer.convert_tokens_to_ids(token)
         self.vectors[token] = nn.Parameter(value)
         return self.vectors[token]
 
     def vector_of(self, words: str) -> Tensor:
-        """The vocabulary's vector (D,) fp32 of a word; the mean over its pieces where it has several. Raises ValueError for none."""
+        """The vocabulary's vector (D,) fp32 of a word; the mean over its tokens, and a warning, where it has several.
+
+        Raises ValueError for words without a token, or with one that is not in the vocabulary.
+        """
         ids = self.tokenizer(words, add_special_tokens=False).input_ids
-        if not ids or any(i >= self.embedding.num_embeddings for i in ids):
-            raise ValueError(f"no vector for {words!r}: expected words of the tokenizer's vocabulary")
+        if not ids or any(i >= self.embedding.num_embeddings or i == self.tokenizer.unk_token_id for i in ids):
+            raise ValueError(f"no vector for {words!r}: expected words of the tokenizer's vocabulary, such as 'person'")
+        if len(ids) > 1:
+            pieces = ", ".join(self.tokenizer.convert_ids_to_tokens(ids))
+            _log.warning("%r is %d tokens of the vocabulary (%s): the mean of their vectors is taken", words, len(ids), pieces)
         return self.embedding.weight.detach()[ids].float().mean(0)
+
+    def _known(self, token: str) -> bool:
+        """Whether the tokenizer has a token of its own for it: as it is written, or as the word that it becomes (CLIP lower-cases)."""
+        ids = self.tokenizer(token, add_special_tokens=False).input_ids
+        return token in self.tokenizer.get_vocab() or (len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids (B, L) -> embeddings (B, L, D) in the encoder's dtype."""
@@ -70,3 +89,38 @@ class TokenEmbedding(nn.Module):
         for token, mask in masks.items():
             result = torch.where(mask[..., None], self.vectors[token].to(result.dtype), result)
         return result
+
+
+class TokenEmbeddings:
+    """The placeholders of a model with several text encoders, by the names that other programs know the encoders by.
+
+    A token's vectors are named "[V1].clip_l", "[V1].clip_g", in memory as on disk.
+    """
+
+    def __init__(self, **encoders: TokenEmbedding) -> None:
+        self._encoders = encoders
+
+    @property
+    def encoders(self) -> tuple[TokenEmbedding, ...]:
+        """One a text encoder."""
+        return tuple(self._encoders.values())
+
+    @property
+    def vectors(self) -> dict[str, nn.Parameter]:
+        """Named parameters (D of their encoder,), encoder after encoder."""
+        return {f"{token}.{name}": vector for name, encoder in self._encoders.items() for token, vector in encoder.vectors.items()}
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Placeholder ("[V1]") -> its id in the first tokenizer."""
+        return self.encoders[0].ids
+
+    def add(self, name: str, vector: Tensor) -> nn.Parameter:
+        """Add or set one vector: "[V1].clip_l" (D,). A token has to be added to every encoder. Raises ValueError."""
+        token, _, encoder = name.rpartition(".")
+        if not token or encoder not in self._encoders:
+            raise ValueError(
+                f"vector {name!r}: expected a token and a text encoder, {' or '.join(f'[V1].{known}' for known in self._encoders)}; "
+                "was it learnt on another model?"
+            )
+        return self._encoders[encoder].add(token, vector)

@@ -156,13 +156,8 @@ def _latents(image: np.ndarray, pack: Pack, backbone: Backbone, config: Augment,
             log.warning("%s is damaged (%s): encoding the picture again", path, error)
     pictures = np.stack([augmented(image, version, config) for version in range(config.versions)])
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
-    vae = backbone.vae
-    means, stds = [], []
     with torch.no_grad():
-        for part in images.split(4):
-            posterior = vae.encode(part.to(backbone.device, backbone.dtype)).latent_dist
-            means.append((posterior.mean.float() - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor)
-            stds.append(posterior.std.float() * vae.config.scaling_factor)
-    mean, std = torch.cat(means).cpu(), torch.cat(stds).cpu()
+        means, stds = zip(*(backbone.posterior(part) for part in images.split(4)), strict=True)
+    mean, std = (torch.cat(parts).cpu().contiguous() for parts in (means, stds))  # attention in an autoencoder leaves channels last
     write_bytes(path, save({"mean": mean, "std": std}))
     return mean, std

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from magicapture import adapters
 from magicapture.artifacts import writing
-from magicapture.backbones import TokenEmbedding
+from magicapture.backbones import TokenEmbedding, TokenEmbeddings
 from magicapture.config import Config, Inversion
 from magicapture.training.prompts import REFERENCE_TOKEN, SOURCE_TOKEN
 from magicapture.training.session import open_session, write_curves
@@ -26,13 +26,12 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
         session = open_session("inversion", prepared, config, seed, checkpoints, f"threads {config.training.threads}")
         tokens = session.backbone.tokens
         add_initial(tokens, knobs, seed)
-        vectors = list(tokens.vectors.values())
         recipe = Recipe(
             phase="inversion",
             steps=knobs.steps,
             kinds=("source", "reference"),
-            groups=[{"params": vectors, "lr": knobs.learning_rate, "weight_decay": knobs.weight_decay}],
-            after_update=(lambda: pull_norms(vectors, tokens.median_norm, knobs.learning_rate)) if knobs.norm_pull else None,
+            groups=[{"params": list(tokens.vectors.values()), "lr": knobs.learning_rate, "weight_decay": knobs.weight_decay}],
+            after_update=(lambda: pull_all_norms(tokens, knobs.learning_rate)) if knobs.norm_pull else None,
         )
         progress = Trainer(session.backbone, session.data, recipe, config.training, seed, session.checkpoints).run()
     learnt = adapters.tensors(session.backbone)
@@ -40,6 +39,8 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
         adapters.save_tokens(draft.path / "tokens.safetensors", learnt)
         write_curves(draft.path / "curves.jsonl", progress.curves)
         draft.content = {
+            "pack": session.pack.name,
+            "pack_digest": session.pack.digest(),
             "steps": progress.step,
             "tensor_hash": adapters.tensor_hash(learnt),
             "seed": seed,
@@ -51,15 +52,22 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
     return Path(out)
 
 
-def add_initial(tokens: TokenEmbedding, config: Inversion, seed: int) -> None:
+def add_initial(tokens: TokenEmbedding | TokenEmbeddings, config: Inversion, seed: int) -> None:
     """Add the tokens at their starts: a word's vector, or without a word Gaussian with the vocabulary's standard deviation.
 
-    Raises ValueError for an initialiser that is not in the vocabulary.
+    In every text encoder, from its own vocabulary. Raises ValueError for an initialiser that is not in the vocabulary.
     """
     generator = torch.Generator().manual_seed(seed)
-    reference, source = torch.randn(2, tokens.width, generator=generator) * tokens.std
-    tokens.add(SOURCE_TOKEN, tokens.vector_of(config.source_initialiser) if config.source_initialiser else source)
-    tokens.add(REFERENCE_TOKEN, tokens.vector_of(config.reference_initialiser) if config.reference_initialiser else reference)
+    for encoder in tokens.encoders:
+        reference, source = torch.randn(2, encoder.width, generator=generator) * encoder.std
+        encoder.add(SOURCE_TOKEN, encoder.vector_of(config.source_initialiser) if config.source_initialiser else source)
+        encoder.add(REFERENCE_TOKEN, encoder.vector_of(config.reference_initialiser) if config.reference_initialiser else reference)
+
+
+def pull_all_norms(tokens: TokenEmbedding | TokenEmbeddings, learning_rate: float) -> None:
+    """:func:`pull_norms` of every token, in each text encoder to the median norm of its own vocabulary."""
+    for encoder in tokens.encoders:
+        pull_norms(list(encoder.vectors.values()), encoder.median_norm, learning_rate)
 
 
 def pull_norms(vectors: list[torch.nn.Parameter], target: float, learning_rate: float) -> None:

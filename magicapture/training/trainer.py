@@ -189,7 +189,7 @@ class Trainer:
         """Adapter dropout on; everything else in the frozen networks is the same in both modes or stays in evaluation mode."""
         dropouts = [
             module
-            for network in (self.backbone.unet, self.backbone.text_encoder)
+            for network in (self.backbone.unet, *self.backbone.text_encoders.values())
             for name, module in network.named_modules()
             if "lora_dropout" in name
         ]

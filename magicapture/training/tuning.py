@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ def run(
     more = (adapters.tensor_hash(start), f"threads {config.training.threads}", json.dumps(trained))
     with fixed_threads(config.training.threads) as threads:
         session = open_session("tuning", prepared, config, seed, checkpoints, *more)
+        _check_pack(inverted["content"], session, Path(tokens))
         for token, vector in start.items():
             session.backbone.tokens.add(token, vector)
         recipe, margin = build_recipe(session, config, seed)
@@ -75,6 +77,15 @@ def run(
                 "tokens": inverted["content"]["tensor_hash"],
             }
     return Path(out)
+
+
+def _check_pack(content: dict[str, Any], session: Session, tokens: Path) -> None:
+    learnt, digest = content.get("pack_digest"), session.pack.digest()
+    if learnt not in (None, digest):  # None: written before the digest was
+        raise ValueError(
+            f"tokens {tokens} were learnt on pack {content['pack']!r} (digest {learnt}), but config.pack is {session.pack.name!r} (digest "
+            f"{digest}); tokens fit only the weights they were learnt on: set pack to that one, or run inversion again"
+        )
 
 
 def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, int | None]:

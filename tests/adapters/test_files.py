@@ -40,7 +40,7 @@ def test_stock_diffusers_predicts_the_same_noise(
         expected_text = stock.encode_prompt(PROMPT, "cpu", 1, False)[0]
         expected = stock.unet(latents, timestep, expected_text).sample
         text = backbone.encode_prompts([PROMPT])
-        assert torch.allclose(text, expected_text, atol=1e-6)
+        assert torch.allclose(text.sequence, expected_text, atol=1e-6)
         assert torch.allclose(backbone.predict(latents, timestep, text), expected, atol=1e-5)
         assert (expected - before).abs().max() > 0.05
 
@@ -72,7 +72,7 @@ def test_the_adapter_comes_back_bit_for_bit(pack: Pack, tuned: Backbone, tmp_pat
     with torch.no_grad():
         texts = [b.encode_prompts([PROMPT]) for b in (tuned, backbone)]
         predictions = [b.predict(torch.ones(1, 4, 8, 8), torch.tensor([9]), texts[0]) for b in (tuned, backbone)]
-    assert torch.equal(*texts) and torch.equal(*predictions)
+    assert torch.equal(texts[0].sequence, texts[1].sequence) and torch.equal(*predictions)
 
 
 def test_saving_twice_writes_the_same_bytes(tuned: Backbone, tmp_path: Path) -> None:

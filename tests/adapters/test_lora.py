@@ -18,7 +18,7 @@ def _outputs(backbone: Backbone) -> tuple[Tensor, Tensor]:
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         text = backbone.encode_prompts(PROMPTS)
-        return text, backbone.predict(latents, torch.tensor([5, 700]), text)
+        return text.sequence, backbone.predict(latents, torch.tensor([5, 700]), text)
 
 
 def test_layers_sit_on_attention_and_geglu_and_nowhere_else(backbone: Backbone) -> None:

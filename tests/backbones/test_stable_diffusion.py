@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 
-from magicapture.backbones import Backbone, load_backbone
+from magicapture.backbones import Backbone, Text, load_backbone
 from magicapture.packs import Pack
 
 
@@ -56,7 +56,7 @@ def test_text_is_what_the_stock_pipeline_gives_the_unet(backbone: Backbone, stoc
     prompts = ["a photo of a person", "", "x" * 200]
     with torch.no_grad():
         expected, _ = stock.encode_prompt(prompts, "cpu", 1, do_classifier_free_guidance=False)
-        assert torch.allclose(backbone.encode_prompts(prompts), expected, atol=1e-6)
+        assert torch.allclose(backbone.encode_prompts(prompts).sequence, expected, atol=1e-6)
 
 
 def test_text_with_tokens_is_that_of_diffusers_textual_inversion(backbone: Backbone, stock: StableDiffusionPipeline) -> None:
@@ -66,7 +66,7 @@ def test_text_with_tokens_is_that_of_diffusers_textual_inversion(backbone: Backb
     prompts = ["a [V1] person in the [V2] style", "a person"]
     with torch.no_grad():
         expected, _ = stock.encode_prompt(prompts, "cpu", 1, do_classifier_free_guidance=False)
-        assert torch.allclose(backbone.encode_prompts(prompts), expected, atol=1e-6)
+        assert torch.allclose(backbone.encode_prompts(prompts).sequence, expected, atol=1e-6)
 
 
 def test_what_does_not_fit_is_named(backbone: Backbone) -> None:
@@ -112,7 +112,7 @@ def test_checkpointing_recomputes_and_can_be_switched_off(backbone: Backbone) ->
             for block in (backbone.unet.down_blocks[0], backbone.vae.decoder.mid_block)
         ]
         latents = _randn(1, 4, 8, 8).requires_grad_()
-        backbone.decode(backbone.predict(latents, torch.tensor([3]), _randn(1, 40, 32))).sum().backward()
+        backbone.decode(backbone.predict(latents, torch.tensor([3]), Text(_randn(1, 40, 32)))).sum().backward()
         for hook in hooks:
             hook.remove()
         counts.append(len(calls))
@@ -128,7 +128,7 @@ def test_bf16_networks_give_fp32_tensors_close_to_fp32(pack: Pack, backbone: Bac
     text = small.encode_prompts(["a [V1]"])
     latents = small.encode_images(_randn(1, 3, 32, 32))
     prediction = small.predict(latents, torch.tensor([300]), text)
-    assert {t.dtype for t in (text, latents, prediction, small.decode(latents))} == {torch.float32}
+    assert {t.dtype for t in (text.sequence, latents, prediction, small.decode(latents))} == {torch.float32}
     reference = backbone.predict(backbone.encode_images(_randn(1, 3, 32, 32)), torch.tensor([300]), backbone.encode_prompts(["a [V1]"]))
     assert torch.nn.functional.cosine_similarity(prediction.flatten(), reference.flatten(), dim=0) > 0.99
 

@@ -47,7 +47,7 @@ def test_vectors_take_the_placeholders_place(backbone: Backbone) -> None:
 def test_only_the_vectors_named_in_the_prompt_get_gradients(backbone: Backbone) -> None:
     rows = len(backbone.tokens.embedding.weight)
     first, second = backbone.tokens.add("[V1]", _vector(1)), backbone.tokens.add("[V2]", _vector(2))
-    backbone.encode_prompts(["a [V1] person"]).square().sum().backward()
+    backbone.encode_prompts(["a [V1] person"]).sequence.square().sum().backward()
     assert first.grad is not None and first.grad.abs().max() > 0
     assert second.grad is None or second.grad.abs().max() == 0
     assert [name for name, p in backbone.text_encoder.named_parameters() if p.requires_grad] == [
@@ -71,11 +71,15 @@ def test_adding_again_sets_the_same_parameter(backbone: Backbone) -> None:
     assert len(backbone.tokens.ids) == 1
 
 
-def test_the_vector_of_a_word_is_the_mean_of_its_pieces(backbone: Backbone) -> None:
+def test_the_vector_of_a_word_is_the_mean_of_its_pieces(backbone: Backbone, caplog: pytest.LogCaptureFixture) -> None:
+    backbone.tokens.vector_of("b")
+    assert not caplog.text
     ids = backbone.tokenizer.convert_tokens_to_ids(["a", "b</w>"])
     assert torch.allclose(backbone.tokens.vector_of("ab"), backbone.tokens.embedding.weight[ids].mean(0))
-    with pytest.raises(ValueError, match="no vector for ''"):
-        backbone.tokens.vector_of("")
+    assert "'ab' is 2 tokens of the vocabulary (a, b</w>): the mean of their vectors is taken" in caplog.text
+    for words in ("", "é"):
+        with pytest.raises(ValueError, match=f"no vector for '{words}': expected words of the tokenizer's vocabulary"):
+            backbone.tokens.vector_of(words)
 
 
 def test_a_vector_of_another_width_is_refused(backbone: Backbone) -> None:
@@ -83,6 +87,15 @@ def test_a_vector_of_another_width_is_refused(backbone: Backbone) -> None:
         backbone.tokens.add("[V1]", _vector(1, 768))
 
 
-def test_an_ordinary_word_is_no_placeholder(backbone: Backbone) -> None:
-    with pytest.raises(ValueError, match="ordinary word"):
-        backbone.tokens.add("a", _vector(1))
+@pytest.mark.parametrize("token", ["a", "A", "a</w>", "<|endoftext|>"])
+def test_what_the_vocabulary_holds_is_no_placeholder(backbone: Backbone, token: str) -> None:
+    with pytest.raises(ValueError, match="in the tokenizer's vocabulary already; choose a placeholder that is not a word"):
+        backbone.tokens.add(token, _vector(1))
+    assert not backbone.tokens.ids
+
+
+def test_a_tokenizer_that_was_saved_with_the_placeholder_is_named(backbone: Backbone) -> None:
+    """Its text encoder has a row for it, learnt by someone else."""
+    backbone.tokenizer.add_tokens("[V1]")
+    with pytest.raises(ValueError, match=r"'\[V1\]' is in the tokenizer's vocabulary already"):
+        backbone.tokens.add("[V1]", _vector(1))

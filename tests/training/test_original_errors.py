@@ -85,7 +85,7 @@ def test_no_row_of_the_vocabulary_is_trained_and_the_saved_adapter_is_the_traine
     adapters.load(tmp_path / "adapter", fresh)
     prompt = [prompts.DEFAULT_PROMPT]
     with torch.no_grad():
-        assert torch.equal(fresh.encode_prompts(prompt), session.backbone.encode_prompts(prompt))
+        assert torch.equal(fresh.encode_prompts(prompt).sequence, session.backbone.encode_prompts(prompt).sequence)
 
 
 def test_reconstruction_timesteps_cover_the_full_range(data: TrainingData) -> None:

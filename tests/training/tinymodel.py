@@ -16,6 +16,7 @@ from magicapture.backbones.recogniser import FaceNet
 from magicapture.faces import prepared
 from magicapture.faces.align import ARCFACE
 from magicapture.world.tokenizer import build_tokenizer
+from tests import tinyfamilies
 from tests.faces import tinypack
 
 RESOLUTION = 32
@@ -52,10 +53,13 @@ def build_diffusion(folder: Path, prediction_type: str) -> None:
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
 
 
-def build_pack(folder: Path, prediction_type: str = "v_prediction") -> Path:
-    """The tiny ONNX models of the faces' tests, a tiny diffusion model, and a random torch recogniser."""
+def build_pack(folder: Path, prediction_type: str = "v_prediction", family: str | None = None) -> Path:
+    """The tiny ONNX models of the faces' tests, a tiny diffusion model (of another family, if named), and a random torch recogniser."""
     tinypack.build(folder)
-    build_diffusion(folder / "diffusion", prediction_type)
+    if family is None:
+        build_diffusion(folder / "diffusion", prediction_type)
+    else:
+        tinyfamilies.write_family(folder / "diffusion", family)
     torch.manual_seed(1)
     save_file(FaceNet("plain", norm=False).state_dict(), folder / "recogniser.safetensors")
     pack = yaml.safe_load((folder / "pack.yaml").read_text())
