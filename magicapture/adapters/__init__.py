@@ -14,12 +14,15 @@ Stable Diffusion XL has two text encoders, and a token one vector in each, "[V1]
         token, number = name[:-7], "_2" * name.endswith(".clip_g")
         encoder, tokenizer = getattr(pipeline, "text_encoder" + number), getattr(pipeline, "tokenizer" + number)
         pipeline.load_textual_inversion({token: vector}, text_encoder=encoder, tokenizer=tokenizer)
+
+A baseline that changes the model's own weights leaves them in ``weights.safetensors`` instead of LoRA (``adapters.weights``).
 """
 
 from __future__ import annotations
 
 from magicapture.adapters.files import AdapterError, Stored, load, load_tokens, read, restore, save, save_tokens, tensor_hash, tensors
-from magicapture.adapters.lora import Groups, attach, attached, detach, disabled, set_scales
+from magicapture.adapters.lora import Groups, attach, attached, detach, set_scales
+from magicapture.adapters.weights import disabled, put_back, unfreeze
 
 __all__ = [
     "AdapterError",
@@ -31,6 +34,7 @@ __all__ = [
     "disabled",
     "load",
     "load_tokens",
+    "put_back",
     "read",
     "restore",
     "save",
@@ -38,4 +42,5 @@ __all__ = [
     "set_scales",
     "tensor_hash",
     "tensors",
+    "unfreeze",
 ]

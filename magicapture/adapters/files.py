@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from magicapture.adapters import lora
+from magicapture.adapters import lora, weights
 from magicapture.artifacts import write_bytes
 from magicapture.backbones import Backbone
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 TOKENS_FILE = "tokens.safetensors"
+WEIGHTS_FILE = "weights.safetensors"  # in place of LoRA: the model's own weights that were trained, none where only tokens were
 _METADATA = "lora_adapter_metadata"  # the header diffusers reads rank and alpha from; without it alpha is taken to be the rank
 _CONFIG = ("r", "lora_alpha", "target_modules", "bias", "use_rslora", "use_dora")
 
@@ -31,10 +32,10 @@ class AdapterError(ValueError):
 class Stored(NamedTuple):
     """An adapter as it lies on disk."""
 
-    #: LoRA weights ("unet.<layer>.lora_A.weight", ...) and token vectors ("[V1]"; with two text encoders "[V1].clip_l" and
-    #: "[V1].clip_g"), as ``tensors`` names them.
+    #: LoRA weights ("unet.<layer>.lora_A.weight", ...) or own weights ("unet.<layer>.weight", ...), and token vectors ("[V1]"; with
+    #: two text encoders "[V1].clip_l" and "[V1].clip_g"), as ``tensors`` names them.
     tensors: dict[str, Tensor]
-    rank: int
+    rank: int  # 0: no LoRA
     alpha: float
 
 
@@ -49,8 +50,8 @@ def tensor_hash(mapping: Mapping[str, Tensor]) -> str:
 
 
 def tensors(backbone: Backbone) -> dict[str, Tensor]:
-    """Everything learnt, named as on disk: LoRA weights and, by their own names, token vectors. Fresh fp32 copies on the CPU."""
-    found = dict(_weights(backbone))
+    """Everything learnt, named as on disk: LoRA or own weights and, by their own names, token vectors. Fresh fp32 copies on the CPU."""
+    found = dict(_weights(backbone)) | weights.changed(backbone)
     found.update(backbone.tokens.vectors.items())
     return {name: parameter.detach().cpu().clone() for name, parameter in found.items()}
 
@@ -60,9 +61,9 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
 
     Raises AdapterError unless the weights' names and shapes are exactly those of the backbone's adapter.
     """
-    targets = dict(_weights(backbone))
-    weights = {name: tensor for name, tensor in mapping.items() if ".lora_" in name}
-    strange = sorted(set(weights) ^ set(targets)) or [name for name, target in targets.items() if target.shape != weights[name].shape]
+    targets = dict(_weights(backbone)) | weights.changed(backbone)
+    given = {name: tensor for name, tensor in mapping.items() if _of_network(name)}
+    strange = sorted(set(given) ^ set(targets)) or [name for name, target in targets.items() if target.shape != given[name].shape]
     if strange:
         raise AdapterError(
             f"adapter does not fit this model: {len(strange)} tensors differ, the first is {strange[0]}; "
@@ -70,8 +71,8 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
         )
     with torch.no_grad():
         for name, target in targets.items():
-            target.copy_(weights[name])
-    for token in sorted(mapping.keys() - weights.keys()):
+            target.copy_(given[name])
+    for token in sorted(mapping.keys() - given.keys()):
         backbone.tokens.add(token, mapping[token])
     known = [sorted(encoder.ids) for encoder in backbone.tokens.encoders]
     if any(tokens != known[0] for tokens in known):
@@ -83,50 +84,62 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
 def save(folder: str | Path, backbone: Backbone) -> None:
     """Write the attached adapter (at scale 1) and the tokens: two files, each atomically, loadable by stock diffusers.
 
+    Without LoRA: what was trained of the model's own weights, and the tokens.
+
     Of a model with two text encoders every token is also written alone ("V1.safetensors" with clip_l and clip_g, (1, D)
     each), the form in which other programs take such embeddings; ``load`` does not read it.
     """
     folder = Path(folder)
-    if not lora.attached(backbone):
+    if not lora.attached(backbone) and not backbone.untuned and not backbone.tokens.vectors:
         raise AdapterError("the backbone carries no adapter; call adapters.attach first")
+    everything = tensors(backbone)
+    save_tokens(folder / TOKENS_FILE, {name: everything[name] for name in backbone.tokens.vectors})
+    _export_tokens(folder, backbone)
+    if not lora.attached(backbone):
+        write_bytes(folder / WEIGHTS_FILE, serialise({name: everything[name].contiguous() for name in weights.changed(backbone)}))
+        return
     metadata = {}
     for prefix, network in lora.networks(backbone).items():
         config = network.peft_config[lora.NAME].to_dict()
         config["target_modules"] = sorted(config["target_modules"])
         metadata.update({f"{prefix}.{name}": config[name] for name in _CONFIG})
-    everything = tensors(backbone)
-    weights = {name: everything[name].contiguous() for name, _ in _weights(backbone)}
+    trained = {name: everything[name].contiguous() for name, _ in _weights(backbone)}
     # One entry only: safetensors writes several in any order, and equal adapters shall be equal files.
     header = {_METADATA: json.dumps(metadata, indent=2, sort_keys=True)}
-    write_bytes(folder / LORA_FILE, serialise(weights, header))
-    save_tokens(folder / TOKENS_FILE, {name: everything[name] for name in backbone.tokens.vectors})
-    _export_tokens(folder, backbone)
+    write_bytes(folder / LORA_FILE, serialise(trained, header))
 
 
 def read(folder: str | Path) -> Stored:
     """Read an adapter folder without a backbone; raises AdapterError for missing or damaged files."""
+    tokens = Path(folder) / TOKENS_FILE
+    if (Path(folder) / WEIGHTS_FILE).is_file():
+        return Stored({**_read_tensors(Path(folder) / WEIGHTS_FILE), **load_tokens(tokens)}, 0, 0.0)
     file = Path(folder) / LORA_FILE
-    weights = _read_tensors(file)
+    trained = _read_tensors(file)
     with safe_open(file, "pt") as opened:
         metadata: dict[str, Any] = json.loads((opened.metadata() or {}).get(_METADATA, "{}"))
     if "unet.r" not in metadata:
         raise AdapterError(f"{file} does not say its rank and alpha; expected an adapter that MagiCapture wrote")
-    return Stored({**weights, **load_tokens(Path(folder) / TOKENS_FILE)}, int(metadata["unet.r"]), float(metadata["unet.lora_alpha"]))
+    return Stored({**trained, **load_tokens(tokens)}, int(metadata["unet.r"]), float(metadata["unet.lora_alpha"]))
 
 
 def load(folder: str | Path, backbone: Backbone, unet_scale: float = 1.0, text_scale: float = 1.0) -> Stored:
-    """Put an adapter folder's LoRA and tokens on a backbone for inference (frozen), in place of any it carries.
+    """Put an adapter folder's LoRA (or own weights) and tokens on a backbone for inference (frozen), in place of any it carries.
 
-    The scales weigh UNet and text encoder apart (``lora.set_scales``). Raises AdapterError.
+    The scales weigh the LoRA of UNet and text encoder apart (``lora.set_scales``); own weights are as trained. Raises AdapterError.
     """
     stored = read(folder)
     if lora.attached(backbone):
         lora.detach(backbone)
-    groups = lora.attach(backbone, stored.rank, stored.alpha, dropout=0.0, seed=0)
+    weights.put_back(backbone)
+    groups = lora.attach(backbone, stored.rank, stored.alpha, dropout=0.0, seed=0) if stored.rank else lora.Groups([], [])
     try:
+        weights.replace(backbone, {name: tensor for name, tensor in stored.tensors.items() if _of_network(name) and not stored.rank})
         restore(backbone, stored.tensors)
     except ValueError as error:
-        lora.detach(backbone)
+        if stored.rank:
+            lora.detach(backbone)
+        weights.put_back(backbone)
         raise AdapterError(f"{folder}: {error}") from None
     for parameter in [*groups.unet, *groups.text, *backbone.tokens.vectors.values()]:
         parameter.requires_grad_(False)
@@ -163,6 +176,11 @@ def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
         for name, parameter in sorted(network.named_parameters()):
             if ".lora_" in name:
                 yield f"{prefix}.{inner}{name.replace(f'.{lora.NAME}.', '.')}", parameter
+
+
+def _of_network(name: str) -> bool:
+    """Whether a tensor is a network's, not a token's vector."""
+    return name.startswith(("unet.", "text_encoder"))
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:

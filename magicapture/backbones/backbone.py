@@ -57,6 +57,8 @@ class Backbone(ABC):
     resolution: int
     device: torch.device
     dtype: torch.dtype
+    #: What own weights were before an adapter changed them, by name (``adapters.weights``); empty with LoRA.
+    untuned: dict[str, Tensor]
     #: How ``decode_region`` decodes: whole pictures until ``measure_region`` has found a margin that agrees.
     region: Region
 

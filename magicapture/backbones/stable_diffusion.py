@@ -52,6 +52,7 @@ class StableDiffusion(Backbone):
         self.tokens = TokenEmbedding(self.text_encoder.get_input_embeddings(), self.tokenizer)
         self.text_encoder.set_input_embeddings(self.tokens)
         self.region = Region()
+        self.untuned = {}
 
     def _freeze(self, network: nn.Module) -> nn.Module:
         return network.to(self.device).eval().requires_grad_(False)

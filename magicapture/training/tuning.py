@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from PIL import Image
 
 from magicapture import adapters
 from magicapture.artifacts import read_manifest, writing
+from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
 from magicapture.config import Config, Tuning
 from magicapture.packs import load_pack, require_independent, trained_against
 from magicapture.training.attention import AttentionMaps
+from magicapture.training.data import TrainingData
 from magicapture.training.identity import FaceIdentity, embed_person
+from magicapture.training.prior import class_examples
 from magicapture.training.prompts import KINDS
 from magicapture.training.session import Session, open_session, write_curves
 from magicapture.training.trainer import Progress, Recipe, Trainer, fixed_threads, machine
@@ -43,7 +47,7 @@ def run(
     inverted = read_manifest(tokens, "tokens")
     start = adapters.load_tokens(Path(tokens) / "tokens.safetensors")
     pack = load_pack(config.pack)
-    trained = trained_against(pack, config.tuning.recogniser) if config.tuning.lambda_identity else None
+    trained = trained_against(pack, config.tuning.recogniser) if _uses_identity(config.tuning) else None
     # The judge picks the best step, and evaluation would refuse what hours of training have made.
     require_independent(pack, trained, config.evaluation.allow_trained_network)
     # Files laid down by hand may have no sha256 in pack.yaml, so that the pack's digest does not see them.
@@ -54,14 +58,16 @@ def run(
         for token, vector in start.items():
             session.backbone.tokens.add(token, vector)
         recipe, margin = build_recipe(session, config, seed)
-        progress = Trainer(session.backbone, session.data, recipe, config.training, seed, session.checkpoints).run(until_step)
+        data = _with_prior(session, config)
+        progress = Trainer(session.backbone, data, recipe, config.training, seed, session.checkpoints).run(until_step)
         with writing(out, "adapter/1", lineage=session.lineage, config=config.model_dump(mode="json")) as draft:
             last_hash, best_hash = _write(draft.path, session, progress, Path(tokens))
             draft.content = {
                 "pack": session.pack.name,
                 "pack_digest": session.pack.digest(),
                 "recogniser": trained,
-                "lora": {"rank": config.tuning.lora.rank, "alpha": config.tuning.lora.alpha or config.tuning.lora.rank},
+                "trainable": config.tuning.trainable,
+                "lora": _lora(config.tuning),
                 "best_step": progress.best_step,
                 "last_step": progress.step,
                 "scores": progress.scores,
@@ -91,32 +97,64 @@ def _check_pack(content: dict[str, Any], session: Session, tokens: Path) -> None
 def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, int | None]:
     """Attach LoRA and put phase 2 together; also the margin (latent cells) that is decoded around faces, None = whole pictures."""
     knobs, backbone = config.tuning, session.backbone
-    groups = adapters.attach(backbone, knobs.lora.rank, knobs.lora.alpha, knobs.lora.dropout, seed)
+    groups = _trainable(backbone, knobs, seed)
     identity, margin = None, None
-    if knobs.lambda_identity:
+    if _uses_identity(knobs):
         recogniser = load_recogniser(session.pack, knobs.recogniser)
         person = embed_person(recogniser, session.prepared.source)
         identity = FaceIdentity(backbone, recogniser, person, knobs.identity_limit)
         faces = [(example.mean[0], example.keypoints[0]) for example in session.data.reference if example.keypoints is not None]
         if faces:
             margin = identity.measure_region(torch.stack([latent for latent, _ in faces]), torch.stack([points for _, points in faces]))
+    rows = {"composed": knobs.composed, "prior": bool(knobs.lambda_prior)}
     recipe = Recipe(
         phase="tuning",
         steps=knobs.steps,
-        kinds=KINDS,
+        kinds=tuple(kind for kind in (*KINDS, "prior") if rows.get(kind, True)),
         groups=[
-            {"params": groups.unet, "lr": knobs.learning_rate, "weight_decay": knobs.weight_decay},
-            {"params": groups.text, "lr": knobs.text_learning_rate, "weight_decay": knobs.weight_decay},
-            {"params": list(backbone.tokens.vectors.values()), "lr": knobs.token_learning_rate, "weight_decay": 0.0},
+            {"params": parameters, "lr": rate, "weight_decay": decay}
+            for parameters, rate, decay in (
+                (groups.unet, knobs.learning_rate, knobs.weight_decay),
+                (groups.text, knobs.text_learning_rate, knobs.weight_decay),
+                (list(backbone.tokens.vectors.values()), knobs.token_learning_rate, 0.0),
+            )
+            if parameters
         ],
         factor=schedule(knobs),
-        weights={"identity": knobs.lambda_identity, "attention": knobs.lambda_attention},
+        weights={"identity": knobs.lambda_identity, "attention": knobs.lambda_attention, "prior": knobs.lambda_prior},
         attention=AttentionMaps(backbone.unet, session.pack.attention_resolution) if knobs.lambda_attention else None,
         identity=identity,
         validate=Validation(backbone, session.pack, session.prepared, config, session.folder / "samples"),
         sample_every=knobs.sample_every,
     )
     return recipe, margin
+
+
+def _with_prior(session: Session, config: Config) -> TrainingData:
+    """The session's examples, and where prior preservation is on, class pictures that the backbone draws before it has learnt anything."""
+    if not config.tuning.lambda_prior:
+        return session.data
+    prior = class_examples(session.backbone, session.pack, config, session.folder.parent / "latents")
+    return replace(session.data, prior=prior, class_prompt=config.tuning.class_prompt)
+
+
+def _uses_identity(knobs: Tuning) -> bool:
+    """Whether eq. 7 has a weight and rows to count on."""
+    return knobs.lambda_identity > 0 and knobs.composed
+
+
+def _trainable(backbone: Backbone, knobs: Tuning, seed: int) -> adapters.Groups:
+    """What ``tuning.trainable`` names, beside the tokens: LoRA is attached, own weights are unfrozen."""
+    if knobs.trainable == "lora":
+        return adapters.attach(backbone, knobs.lora.rank, knobs.lora.alpha, knobs.lora.dropout, seed)
+    if knobs.trainable == "tokens":
+        return adapters.Groups([], [])
+    return adapters.unfreeze(backbone, knobs.trainable, text=knobs.text_learning_rate > 0)
+
+
+def _lora(knobs: Tuning) -> dict[str, float] | None:
+    """Rank and alpha as the artifact names them; None where no LoRA is trained."""
+    return {"rank": knobs.lora.rank, "alpha": knobs.lora.alpha or knobs.lora.rank} if knobs.trainable == "lora" else None
 
 
 def schedule(knobs: Tuning) -> Callable[[int], float]:
