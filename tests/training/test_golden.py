@@ -1,0 +1,79 @@
+"""A golden run: twenty steps of phase 2 on the tiny model whose every loss is written down.
+
+A change that moves a loss by more than 1e-4 changes the method: if it is meant, write the file anew with
+``python -m tests.training.test_golden`` and say why in the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from magicapture.packs import Pack, load_pack
+from magicapture.training.checkpoints import CheckpointFolder
+from magicapture.training.session import Session
+from magicapture.training.trainer import Trainer
+from magicapture.training.tuning import build_recipe
+from tests.training.conftest import tiny_config
+
+GOLDEN = Path(__file__).with_name("golden.json")
+TERMS = ("source", "reference", "composed", "identity", "attention", "total")
+# Small rates: what another processor rounds otherwise must not grow to 1e-4 in twenty steps.
+KNOBS = (
+    "tuning.steps=20",
+    "tuning.sample_every=0",
+    "tuning.learning_rate=1e-3",
+    "tuning.text_learning_rate=1e-3",
+    "tuning.token_learning_rate=1e-3",
+)
+
+
+def losses(make_session: Callable[..., Session], pack: Pack, folder: Path) -> list[dict[str, float]]:
+    """The terms of every step, from the initial tokens, seed 0."""
+    config = tiny_config(pack, *KNOBS)
+    session = make_session(config)
+    recipe, _ = build_recipe(session, config, 0)
+    trainer = Trainer(session.backbone, session.data, recipe, config.training, 0, CheckpointFolder(folder))
+    return [{name: line[name] for name in TERMS} for line in map(trainer.step, range(20))]
+
+
+def test_twenty_steps_have_the_losses_written_down(make_session: Callable[..., Session], pack: Pack, tmp_path: Path) -> None:
+    found, wanted = losses(make_session, pack, tmp_path), json.loads(GOLDEN.read_text())
+    assert len(found) == len(wanted) == 20
+    for step, (line, golden) in enumerate(zip(found, wanted, strict=True)):
+        assert line == pytest.approx(golden, abs=1e-4), f"step {step + 1}"
+
+
+def _write() -> None:
+    import copy
+
+    import torch
+
+    from magicapture.backbones import load_backbone
+    from magicapture.faces.prepared import PreparedSet
+    from magicapture.training import inversion
+    from magicapture.training.data import load_training_data
+    from tests.training import tinymodel
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        pack = load_pack(tinymodel.build_pack(folder / "pack"))
+        prepared, backbone = PreparedSet.load(tinymodel.build_prepared(folder / "prepared")), load_backbone(pack)
+
+        def make(config, seed=0):
+            fresh = copy.deepcopy(backbone)
+            inversion.add_initial(fresh.tokens, config.inversion, seed)
+            data = load_training_data(prepared, pack, fresh, config.training.augment, folder / "latents")
+            return Session(prepared, pack, fresh, data, "lineage", folder / "run")
+
+        lines = losses(make, pack, folder / "checkpoints")
+    GOLDEN.write_text("[\n" + ",\n".join(json.dumps({name: round(value, 6) for name, value in line.items()}) for line in lines) + "\n]\n")
+
+
+if __name__ == "__main__":
+    _write()
