@@ -46,6 +46,15 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert log[-1]["total"] < log[0]["total"]
 
 
+def test_cells_in_a_face_count_three_times_as_much_and_pictures_alike() -> None:
+    faces = np.zeros((2, 8, 8), bool)
+    faces[0, :4, :4] = True  # one of four cells
+    faces[1] = True
+    weights = diffusion.cell_weights(faces, 2).astype(float)
+    np.testing.assert_allclose(weights.mean((1, 2)), 1, atol=1e-3)
+    assert weights[0, 0, 0] == pytest.approx(3 * weights[0, 1, 1], rel=1e-2) and np.ptp(weights[1]) == 0
+
+
 def _average(rank: int, processes: int, device: str, folder: Path) -> None:
     weights = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
     for weight in weights:
