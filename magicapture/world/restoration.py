@@ -32,6 +32,7 @@ CROP = 40  # px of the small picture in an upscaler's example
 UPSCALER_BATCH, RESTORER_BATCH = 16, 16
 UPSCALER_STEPS, RESTORER_STEPS = 6000, 3000
 VERSIONS = (0.3, 0.25, 0.45)  # shares of examples: the render itself, after a round trip, drawn again
+REDRAWN = 1500  # pictures that are drawn again; that takes a minute for every four hundred
 TEMPLATE = FFHQ * (RESTORER_SIZE / 512)  # key points in a face crop, as post-processing frames it
 IDENTITY = 0.1  # weight of 1 - cosine to the true face in the restorer's loss
 
@@ -52,7 +53,7 @@ def train_upscaler(
         rng = np.random.default_rng((seed, step, 53))
         given, truth = [], []
         for row in rng.integers(len(samples), size=UPSCALER_BATCH):
-            image = _worn(small[rng.choice(3, p=VERSIONS)][row], rng)
+            image = _worn(_version(small, row, rng), rng)
             y, x = _corner(samples.boxes[row] / scale, rng)
             given.append(image[y : y + CROP, x : x + CROP])
             truth.append(samples.images[row][scale * y : scale * (y + CROP), scale * x : scale * (x + CROP)])
@@ -129,9 +130,8 @@ def recognised(faces: Tensor) -> Tensor:
 
 
 def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, ...]:
-    """The pictures at 64 px, uint8 (n, 64, 64, 3) each: as they are, after a round trip through the autoencoder, drawn again.
-
-    In place of what is not trained yet stands the version before it.
+    """The pictures at 64 px, uint8 (n, 64, 64, 3): as they are, after a round trip through the autoencoder, and the first REDRAWN drawn
+    again. In place of what is not trained yet stands the version before it.
     """
     plain = np.stack([cv2.resize(image, (SMALL, SMALL), interpolation=cv2.INTER_AREA) for image in samples.images])
     if not (work / "vae" / "checkpoint.safetensors").is_file():
@@ -147,7 +147,13 @@ def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, ...]:
             trips.append(to_uint8((vae.decode(latents).sample.float() + 1) / 2))
     if not (work / "unet" / "checkpoint.safetensors").is_file():
         return plain, np.concatenate(trips), np.concatenate(trips)
-    return plain, np.concatenate(trips), redrawn(work, samples.plan, plain)
+    return plain, np.concatenate(trips), redrawn(work, samples.plan, plain[:REDRAWN])
+
+
+def _version(small: tuple[np.ndarray, ...], row: int, rng: np.random.Generator) -> np.ndarray:
+    """Picture ``row`` in one of its small versions; after the round trip where it was not drawn again."""
+    chosen = small[rng.choice(len(VERSIONS), p=VERSIONS)]
+    return chosen[row] if row < len(chosen) else small[1][row]
 
 
 def to_uint8(pictures: Tensor) -> np.ndarray:
@@ -193,7 +199,7 @@ def _face_pairs(
         given, truth = [], []
         for start in range(0, len(samples), 32):
             rows = range(start, min(start + 32, len(samples)))
-            worn = [_worn(small[rng.choice(3, p=VERSIONS)][row], rng) for row in rows]
+            worn = [_worn(_version(small, row, rng), rng) for row in rows]
             with torch.inference_mode(), autocast("cpu"):
                 large = to_uint8(upscaler(_unit(worn)).float())
             for row, image in zip(rows, large, strict=True):
