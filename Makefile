@@ -26,7 +26,7 @@ run: $(STAMP) data  ## the main job: data/ -> model, ranked portraits, report, c
 test: $(STAMP) data  ## all tests but the slow ones
 	$(TEST)
 
-test-slow: $(STAMP)  ## the published architectures at full size, random weights (16 GB of memory, 20 GB of disk)
+test-slow: $(STAMP)  ## the published architectures at full size, random weights (10 minutes, 9 GB of memory, 8 GB of disk)
 	$(BIN)/python -m pytest -m slow tests/slow
 
 lint: $(STAMP)  ## ruff, mypy, import rules

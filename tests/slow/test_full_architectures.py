@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,19 +90,25 @@ ARCHITECTURES = {
 
 
 def _write_network(folder: Path, kind: Any, config: Any) -> None:
-    """Random bf16 weights of the usual sizes, one block of numbers repeated: drawing billions would take longer than the test."""
+    """Random bf16 weights of the usual sizes, one block of numbers repeated: drawing billions would take longer than the test.
+
+    Every weight starts elsewhere in the block. Where queries and keys are projected alike, attention is so sharp that rounding
+    decides what is predicted.
+    """
     with torch.device("meta"):
         network = kind(config) if isinstance(config, CLIPTextConfig) else kind(**config)
     network = network.to(torch.bfloat16).to_empty(device="cpu")
-    block = torch.randn(1_000_003, generator=torch.Generator().manual_seed(0)).bfloat16()
-    for name, parameter in network.named_parameters():
+    length = 1_000_003
+    block = torch.randn(length, generator=torch.Generator().manual_seed(0)).bfloat16().repeat(2)
+    for index, (name, parameter) in enumerate(network.named_parameters()):
         values = parameter.data.view(-1)
         if parameter.dim() == 1:
             values.fill_(float(name.endswith("weight")))  # norms, and biases
             continue
         scale = 0.02 if "embedding" in name else 1 / math.sqrt(parameter[0].numel())
-        for part in values.split(len(block)):
-            torch.mul(block[: len(part)], scale, out=part)
+        start = index * 7919 % length
+        for part in values.split(length):
+            torch.mul(block[start : start + len(part)], scale, out=part)
     network.save_pretrained(folder)
 
 
@@ -144,10 +152,16 @@ def _stock(folder: Path, backbone: Backbone) -> DiffusionPipeline:
     return getattr(diffusers, json.loads((folder / "model_index.json").read_text())["_class_name"])(**parts)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where a model is written; pytest would keep its gigabytes for the next three runs."""
+    yield tmp_path / "model"
+    shutil.rmtree(tmp_path / "model", ignore_errors=True)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_one_lora_step_at_full_size_and_the_adapter_in_stock_diffusers(name: str, tmp_path: Path) -> None:
+def test_one_lora_step_at_full_size_and_the_adapter_in_stock_diffusers(name: str, folder: Path, tmp_path: Path) -> None:
     architecture = ARCHITECTURES[name]
-    folder = tmp_path / "model"
     _write(folder, architecture)
     backbone = FAMILIES[architecture.pipeline](folder, architecture.resolution, torch.device("cpu"), torch.bfloat16)
     found = [_count(backbone.unet), *(_count(network) for network in backbone.text_encoders.values())]
@@ -161,7 +175,7 @@ def test_one_lora_step_at_full_size_and_the_adapter_in_stock_diffusers(name: str
     groups = adapters.attach(backbone, 4, None, 0.0, seed=0)
     learnt = [*groups.unet, *groups.text, *vectors]
     before = [parameter.detach().clone() for parameter in learnt]
-    optimiser = torch.optim.AdamW(learnt, lr=0.01, weight_decay=0.0)  # much at once: what one step does shall be seen below
+    optimiser = torch.optim.AdamW(learnt, lr=0.05, weight_decay=0.0)  # much at once: what one step does shall be seen below
     generator = torch.Generator().manual_seed(0)
     clean = backbone.encode_images(torch.rand(1, 3, 8 * CELLS, 8 * CELLS, generator=generator) * 2 - 1)
     assert clean.shape == (1, 4, CELLS, CELLS)
@@ -201,4 +215,8 @@ def test_one_lora_step_at_full_size_and_the_adapter_in_stock_diffusers(name: str
         into_stock(tmp_path / "adapter", stock)
         prediction = stock_prediction(stock, noisy.bfloat16(), timesteps, [PROMPT], architecture.resolution).float()
     change = (expected - bare).norm()
-    assert (prediction - expected).norm() < 0.1 * change, (float((prediction - expected).norm()), float(change))
+    # What is left is rounding: stock diffusers holds LoRA in bf16, too.
+    off = (prediction - expected).norm()
+    assert off < 0.05 * change, (
+        f"the adapter changes the prediction by {float(change):.3g}, but in stock diffusers it is {float(off):.3g} off"
+    )
