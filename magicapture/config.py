@@ -66,6 +66,7 @@ class Inversion(Section):
     weight_decay: float = Field(0.0, ge=0, description="On the token embeddings (original 0).")
     source_initialiser: str = Field("person", description="Word whose embedding starts [V1] (paper); empty: Gaussian, as for [V2].")
     reference_initialiser: str = Field("", description="Word whose embedding starts [V2]; empty: Gaussian with the vocabulary's standard deviation (paper: sigma 0.017).")
+    vectors: int = Field(1, ge=1, le=16, description="Vectors of each token, [V1] and [V1]_1, [V1]_2, ... as diffusers names them; prompts go on saying [V1] (original: one works best).")
     norm_pull: bool = Field(True, description="After each update pull token norms to the vocabulary's median norm by min(1, 100 x lr) (original: to 0.4).")
 
 

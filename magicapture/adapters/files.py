@@ -86,7 +86,7 @@ def save(folder: str | Path, backbone: Backbone) -> None:
 
     Without LoRA: what was trained of the model's own weights, and the tokens.
 
-    Of a model with two text encoders every token is also written alone ("V1.safetensors" with clip_l and clip_g, (1, D)
+    Of a model with two text encoders every token is also written alone ("V1.safetensors" with clip_l and clip_g, (n, D)
     each), the form in which other programs take such embeddings; ``load`` does not read it.
     """
     folder = Path(folder)
@@ -160,9 +160,11 @@ def load_tokens(file: str | Path) -> dict[str, Tensor]:
 def _export_tokens(folder: Path, backbone: Backbone) -> None:
     if len(backbone.tokens.encoders) == 1:
         return
-    for token in backbone.tokens.ids:
-        parts = {name.removeprefix(f"{token}."): vector for name, vector in backbone.tokens.vectors.items() if name.startswith(f"{token}.")}
-        save_tokens(folder / f"{token.strip('[]<>')}.safetensors", {name: vector[None] for name, vector in parts.items()})
+    vectors = backbone.tokens.vectors
+    for token in (token for token in backbone.tokens.ids if not token.rpartition("_")[2].isdigit()):
+        suffixes = [name.removeprefix(f"{token}.") for name in vectors if name.startswith(f"{token}.")]
+        stacked = {suffix: torch.stack([vectors[f"{part}.{suffix}"] for part in backbone.tokens.parts(token)]) for suffix in suffixes}
+        save_tokens(folder / f"{token.strip('[]<>')}.safetensors", stacked)
 
 
 def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:

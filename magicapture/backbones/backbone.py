@@ -133,7 +133,8 @@ class Backbone(ABC):
 
     def token_positions(self, prompts: Sequence[str], token: str) -> Tensor:
         """Where a placeholder stands in the prompts: (B, L) bool. Raises KeyError for a token that was never added."""
-        return self.token_ids(prompts) == self.tokens.ids[token]
+        ids = self.token_ids(prompts)
+        return torch.stack([ids == self.tokens.ids[part] for part in self.tokens.parts(token)]).any(dim=0)
 
     def decode_region(self, latents: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Decode the part of each picture around its box, where that agrees with the full decode, else the whole.

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from magicapture.backbones.backbone import Backbone, Text
 from magicapture.backbones.region import Region
-from magicapture.backbones.tokens import TokenEmbedding
+from magicapture.backbones.tokens import TokenEmbedding, spelt_out
 
 
 @contextmanager
@@ -82,7 +82,8 @@ class StableDiffusion(Backbone):
         return self._ids(self.tokenizer, prompts)
 
     def _ids(self, tokenizer: Any, prompts: Sequence[str]) -> Tensor:
-        batch = tokenizer(list(prompts), padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt")
+        spelt = [spelt_out(prompt, self.tokens.ids) for prompt in prompts]
+        batch = tokenizer(spelt, padding="max_length", max_length=self.text_length, truncation=True, return_tensors="pt")
         return batch.input_ids.to(self.device)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Text:
@@ -90,7 +91,7 @@ class StableDiffusion(Backbone):
         return Text(self.text_encoder(self.token_ids(prompts)).last_hidden_state.float())
 
     def cut_off(self, prompt: str) -> str:
-        ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        ids = self.tokenizer(spelt_out(prompt, self.tokens.ids), add_special_tokens=False, verbose=False).input_ids
         return self.tokenizer.decode(ids[self.text_length - 2 :]).strip()
 
     def predict(self, latents: Tensor, timesteps: Tensor, text: Text) -> Tensor:

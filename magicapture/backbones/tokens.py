@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Mapping
+from itertools import count as count_from
 from typing import Any
 
 import torch
@@ -41,6 +44,13 @@ class TokenEmbedding(nn.Module):
     def width(self) -> int:
         """D: entries of a vector."""
         return int(self.embedding.weight.shape[1])
+
+    def parts(self, token: str) -> list[str]:
+        """The placeholders that a concept's token stands for: itself, and what diffusers names its further vectors, "[V1]_1", "[V1]_2".
+
+        Raises KeyError for a token that was never added.
+        """
+        return parts_of(token, self.ids)
 
     def add(self, token: str, vector: Tensor) -> nn.Parameter:
         """Add a placeholder ("[V1]") with its vector (D,), or set the vector of one already there (in place, same parameter)."""
@@ -91,6 +101,24 @@ class TokenEmbedding(nn.Module):
         return result
 
 
+def parts_of(token: str, known: Mapping[str, int]) -> list[str]:
+    """``token`` and its further vectors among the known placeholders, in order."""
+    if token not in known:
+        raise KeyError(token)
+    count = next(i for i in count_from(1) if f"{token}_{i}" not in known)
+    return [token, *(f"{token}_{i}" for i in range(1, count))]
+
+
+def spelt_out(prompt: str, known: Mapping[str, int]) -> str:
+    """The prompt with every concept's token followed by its further vectors (stock diffusers does so with lower-case tokens only)."""
+    for token in known:
+        parts = parts_of(token, known)
+        if len(parts) > 1:
+            pattern = re.compile(re.escape(token) + r"(?!_\d)", re.IGNORECASE)
+            prompt = pattern.sub(" ".join(parts).replace("\\", r"\\"), prompt)
+    return prompt
+
+
 class TokenEmbeddings:
     """The placeholders of a model with several text encoders, by the names that other programs know the encoders by.
 
@@ -114,6 +142,10 @@ class TokenEmbeddings:
     def ids(self) -> dict[str, int]:
         """Placeholder ("[V1]") -> its id in the first tokenizer."""
         return self.encoders[0].ids
+
+    def parts(self, token: str) -> list[str]:
+        """As of one encoder: all know the same placeholders."""
+        return self.encoders[0].parts(token)
 
     def add(self, name: str, vector: Tensor) -> nn.Parameter:
         """Add or set one vector: "[V1].clip_l" (D,). A token has to be added to every encoder. Raises ValueError."""

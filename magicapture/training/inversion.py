@@ -53,15 +53,21 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
 
 
 def add_initial(tokens: TokenEmbedding | TokenEmbeddings, config: Inversion, seed: int) -> None:
-    """Add the tokens at their starts: a word's vector, or without a word Gaussian with the vocabulary's standard deviation.
+    """Add the tokens at their starts: a word's vector, or without a word Gaussian with the vocabulary's standard deviation, as further
+    vectors of a token are.
 
     In every text encoder, from its own vocabulary. Raises ValueError for an initialiser that is not in the vocabulary.
     """
     generator = torch.Generator().manual_seed(seed)
     for encoder in tokens.encoders:
-        reference, source = torch.randn(2, encoder.width, generator=generator) * encoder.std
-        encoder.add(SOURCE_TOKEN, encoder.vector_of(config.source_initialiser) if config.source_initialiser else source)
-        encoder.add(REFERENCE_TOKEN, encoder.vector_of(config.reference_initialiser) if config.reference_initialiser else reference)
+        # The reference's first, so that equal seeds give equal starts whatever the source starts from.
+        drawn = torch.randn(config.vectors, 2, encoder.width, generator=generator) * encoder.std
+        for token, word, own in (
+            (SOURCE_TOKEN, config.source_initialiser, drawn[:, 1]),
+            (REFERENCE_TOKEN, config.reference_initialiser, drawn[:, 0]),
+        ):
+            for i, vector in enumerate(own):
+                encoder.add(f"{token}_{i}" if i else token, encoder.vector_of(word) if word and not i else vector)
 
 
 def pull_all_norms(tokens: TokenEmbedding | TokenEmbeddings, learning_rate: float) -> None:

@@ -99,3 +99,18 @@ def test_a_tokenizer_that_was_saved_with_the_placeholder_is_named(backbone: Back
     backbone.tokenizer.add_tokens("[V1]")
     with pytest.raises(ValueError, match=r"'\[V1\]' is in the tokenizer's vocabulary already"):
         backbone.tokens.add("[V1]", _vector(1))
+
+
+def test_a_token_of_several_vectors_is_spelt_out_as_stock_diffusers_reads_it(backbone: Backbone, stock: StableDiffusionPipeline) -> None:
+    for number, token in enumerate(("[V1]", "[V1]_1", "[V1]_2", "[V2]")):
+        backbone.tokens.add(token, _vector(number))
+        stock.load_textual_inversion({token: _vector(number)})
+    prompts = ["a [V1] person in the [V2] style", "[V1],[V1]", "[V2]"]
+    whole = "[V1] [V1]_1 [V1]_2"  # stock diffusers spells lower-case tokens out by itself, these have to be written so
+    converted = [f"a {whole} person in the [V2] style", f"{whole},{whole}", "[V2]"]
+    expected = stock.tokenizer(converted, padding="max_length", max_length=40, truncation=True, return_tensors="pt").input_ids
+    assert torch.equal(backbone.token_ids(prompts), expected)
+    assert backbone.token_positions(prompts, "[V1]").sum(1).tolist() == [3, 6, 0]
+    assert backbone.token_positions(prompts, "[V2]").sum(1).tolist() == [1, 0, 1]
+    assert backbone.tokens.parts("[V1]") == ["[V1]", "[V1]_1", "[V1]_2"] and backbone.tokens.parts("[V2]") == ["[V2]"]
+    assert torch.equal(backbone.token_ids(["a [v1] person"]), backbone.token_ids(["a [V1] person"]))

@@ -8,11 +8,11 @@ import torch
 
 from magicapture import adapters
 from magicapture.artifacts import read_manifest
-from magicapture.backbones import Backbone
+from magicapture.backbones import Backbone, load_backbone
 from magicapture.config import Inversion
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack
-from magicapture.training import inversion
+from magicapture.training import inversion, tuning
 from tests.training.conftest import tiny_config
 
 
@@ -61,3 +61,14 @@ def test_a_second_call_reads_the_checkpoint_and_ends_the_same(prepared: Prepared
     inversion.run(prepared.folder, tmp_path / "other", config, 1, tmp_path / "checkpoints")
     inversion.run(prepared.folder, tmp_path / "other", tiny_config(pack, "inversion.learning_rate=0.02"), 0, tmp_path / "checkpoints")
     assert len(list((tmp_path / "checkpoints").glob("inversion-*"))) == 3  # another seed or knob is another lineage
+
+
+def test_tokens_of_several_vectors_train_and_come_back(prepared: PreparedSet, pack: Pack, tmp_path: Path) -> None:
+    config = tiny_config(pack, "inversion.vectors=2", "inversion.steps=2", "tuning.steps=2", "tuning.sample_every=0", "tuning.samples=1")
+    tokens = inversion.run(prepared.folder, tmp_path / "tokens", config, 0, tmp_path / "checkpoints")
+    learnt = adapters.load_tokens(tokens / "tokens.safetensors")
+    assert sorted(learnt) == ["[V1]", "[V1]_1", "[V2]", "[V2]_1"] and not torch.equal(learnt["[V1]"], learnt["[V1]_1"])
+    adapter = tuning.run(prepared.folder, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints")
+    backbone = load_backbone(pack)
+    adapters.load(adapter, backbone)
+    assert backbone.token_positions(["a [V1] person in the [V2] style"], "[V1]").sum() == 2

@@ -1,0 +1,88 @@
+"""The method's table: methods are settings, results add up, a finished pair is not trained again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import method
+from benchmarks.method_sheet import table
+
+
+def test_every_method_is_a_configuration_of_both_bases() -> None:
+    for base in ("mini", "sd15"):
+        configs = {name: method.configure(base, each) for name, each in method.METHODS.items()}
+        assert len({config.digest() for config in configs.values()}) == len(method.METHODS)
+        assert all(
+            len(config.generation.seeds) == 16 and config.preprocess == configs["magicapture"].preprocess for config in configs.values()
+        )
+        assert not configs["no-composed"].tuning.composed and configs["no-identity"].tuning.lambda_identity == 0
+
+
+def test_folders_of_people_and_looks_are_paired(tmp_path: Path) -> None:
+    for name in ("people/ann", "people/bob", "looks/noir"):
+        (tmp_path / name).mkdir(parents=True)
+    cases = method.cases_of(tmp_path / "out", str(tmp_path / "people"), str(tmp_path / "looks"), "test", quick=False)
+    assert [(case.person, case.look) for case in cases] == [("ann", "noir"), ("bob", "noir")] and len({case.folder for case in cases}) == 2
+    with pytest.raises(SystemExit, match="two folders that hold a folder for each person and look"):
+        method.cases_of(tmp_path / "out", str(tmp_path / "people/ann"), str(tmp_path / "looks"), "test", quick=False)
+
+
+def _row(person: str, name: str, csim: list[float | None], **more: list[float]) -> dict:
+    portrait = {"csim": csim, "likeness": csim, "style": [0.5] * len(csim), "aesthetic": [5.0] * len(csim), **more}
+    return {"person": person, "look": "noir", "method": name, "sets": {"portrait": portrait}, "seconds": 20, "steps": 10, "megabytes": 900}
+
+
+def test_means_are_over_pictures_with_a_face_and_intervals_over_people() -> None:
+    rows = [
+        _row("ann", "magicapture", [0.2, None], collapsed=[0.0, 1.0], stray=[0.1]),
+        _row("bob", "magicapture", [0.4, 0.6], collapsed=[0.0, 0.0], stray=[0.3]),
+        _row("ann", "dreambooth", [0.1, 0.1]),
+    ]
+    rows[0]["sets"]["processed"] = {"csim": [0.3]}
+    rows[0]["sets"]["base"] = {"csim": [0.0]}
+    summary = method.summarise(rows)
+    found = summary["magicapture"]
+    assert found["csim"]["mean"] == pytest.approx(0.4) and found["csim"]["n"] == 3 and found["csim"]["low"] == pytest.approx(0.2)
+    assert found["collapsed"]["mean"] == 0.25 and found["stray"]["mean"] == pytest.approx(0.2)
+    assert found["seconds"] == 2 and found["megabytes"] == 900
+    assert summary["dreambooth"]["csim"]["low"] is None and summary["dreambooth"]["stray"] is None
+    assert set(summary) == {"magicapture", "dreambooth", method.PROCESSED, "base"}
+    lines = table(["magicapture", "dreambooth"], summary).splitlines()
+    assert lines[2].startswith("| MagiCapture | 0.40 (0.20, 0.50) |") and lines[2].endswith("| 0.566 | 0.73 | 6.218 |")
+    assert lines[3].startswith("| DreamBooth | 0.10 |") and len({line.count("|") for line in lines}) == 1
+    assert "| untuned | 0.00 |" in lines[-1] and len(lines) == 6
+
+
+def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        str(tmp_path / "out"),
+        "--quick",
+        "--methods",
+        "magicapture",
+        "custom-diffusion",
+        "--doc",
+        str(tmp_path / "docs/method.md"),
+    ]
+    assert method.main(arguments) == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert set(results["summary"]) == {"magicapture", "custom-diffusion", method.PROCESSED, "attributes", "base"}
+    for name in ("magicapture", "custom-diffusion"):
+        assert results["summary"][name]["style"]["n"] == 2 and 0 <= results["summary"][name]["stray"]["mean"] <= 1
+        assert results["summary"][name]["megabytes"] > 100 and results["summary"][name]["seconds"] > 0
+    text = (tmp_path / "docs/method.md").read_text()
+    assert (
+        "| Custom Diffusion |" in text
+        and (tmp_path / "docs/method/portraits.jpg").is_file()
+        and "| Custom Diffusion |" in capsys.readouterr().out
+    )
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("manifest.json")}
+    (tmp_path / "docs/method.md").write_text("# Mine\n\nWords.\n\n" + text[text.index("| method") :])
+    assert method.main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == made and (tmp_path / "docs/method.md").read_text().startswith(
+        "# Mine\n\nWords."
+    )
+    with pytest.raises(SystemExit, match="other options"):
+        method.main([*arguments, "--set", "tuning.steps=7"])
