@@ -59,6 +59,15 @@ def warp(image: np.ndarray, transform: np.ndarray, width: int, height: int, bord
     return cv2.warpAffine(image, transform, (width, height), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=0)
 
 
+def crop_matrix(keypoints: np.ndarray, size: int = 112) -> np.ndarray:
+    """(2, 3) from the picture's pixel grid to that of a ``size`` px crop in ArcFace's framing; for :func:`warp`.
+
+    Key points are positions (pixel centres lie at .5), grids count pixel centres from 0: half a pixel of a 64 px picture is two of the
+    same picture at 256 px, and without it the same face at two sizes is two crops.
+    """
+    return matrix(np.asarray(keypoints) - 0.5, size)
+
+
 def align(image: np.ndarray, keypoints: np.ndarray, size: int = 112) -> np.ndarray:
     """(size, size, 3) uint8: the face in ArcFace's framing, from an (H, W, 3) picture."""
-    return warp(image, matrix(keypoints, size), size, size)
+    return warp(image, crop_matrix(keypoints, size), size, size)

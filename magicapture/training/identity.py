@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from magicapture.backbones import Backbone
-from magicapture.faces.align import align, matrix
+from magicapture.faces.align import align, crop_matrix
 from magicapture.faces.prepared import PreparedItem
 from magicapture.training import losses
 
@@ -101,7 +101,7 @@ def aligned(pictures: Tensor, transforms: Tensor, offsets: Tensor, size: int = C
 
 
 def _transforms(keypoints: Tensor) -> Tensor:
-    return torch.from_numpy(np.stack([matrix(points, CROP) for points in keypoints.cpu().numpy()]).astype(np.float32))
+    return torch.from_numpy(np.stack([crop_matrix(points, CROP) for points in keypoints.cpu().numpy()]).astype(np.float32))
 
 
 def _boxes(transforms: Tensor, resolution: int) -> Tensor:

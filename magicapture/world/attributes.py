@@ -20,7 +20,7 @@ from magicapture.world.diffusion_data import LABELS, Pictures, render_shards
 from magicapture.world.loop import Run, autocast, load_average, settle_norms
 
 SHARDS = 20  # of the training pictures
-STEPS, BATCH = 5000, 96  # about twenty minutes on one core; a judge that errs hides what it judges
+STEPS, BATCH = 4000, 96  # about a quarter of an hour on one core; a judge that errs hides what it judges
 
 
 class Reader(nn.Module):

@@ -20,7 +20,7 @@ import torch
 from transformers import CLIPModel, CLIPTokenizer
 
 from magicapture.faces import runtime
-from magicapture.faces.align import align, matrix, warp
+from magicapture.faces.align import FFHQ, align, matrix, warp
 from magicapture.faces.analysis import Face, FaceDetector
 from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser
@@ -162,7 +162,7 @@ def restorer_scores(pack: Pack, work: Path) -> dict[str, Any]:
     """Aligned faces of worn and enlarged pictures: PSNR and referee cosine to the true face, before and after (fidelity 0.5)."""
     samples, large = load_samples(work, "check"), _enlarged(pack, work)[1]
     session, size = runtime.session(pack.path("restorer")), int(pack.role("restorer").settings["size"])
-    transforms = [matrix(points, size) for points in samples.keypoints]
+    transforms = [matrix(points, size, FFHQ * (size / 512)) for points in samples.keypoints]
     given, truth = (
         np.stack([warp(x, t, size, size) for x, t in zip(images, transforms, strict=True)]) for images in (large, samples.images)
     )

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from magicapture.backbones.recogniser import DIMENSIONS, INPUT, FaceNet
-from magicapture.faces.align import matrix, warp
+from magicapture.faces.align import crop_matrix, warp
 from magicapture.packs import Pack
 from magicapture.world.datasets import PLANS, Plan, Samples, load_samples
 from magicapture.world.degrade import wear
@@ -110,7 +110,7 @@ def crop_batch(samples: Samples, rows: np.ndarray, rng: np.random.Generator | No
     crops = np.empty((len(rows), INPUT, INPUT, 3), np.uint8)
     for i, row in enumerate(rows):
         given = fine if fine is not None and rng is not None and row < len(fine) and rng.random() < 0.5 else samples
-        image, transform = given.images[row], matrix(given.keypoints[row], INPUT)
+        image, transform = given.images[row], crop_matrix(given.keypoints[row], INPUT)
         if rng is not None:
             image = wear(image, rng) if rng.random() < 0.65 else image
             transform = _vary(transform, rng)

@@ -22,7 +22,19 @@ def test_align_equals_insightface_crop() -> None:
     rng = np.random.default_rng(1)
     image = cv2.GaussianBlur(rng.integers(0, 256, (200, 240, 3), dtype=np.uint8), (0, 0), 4)
     points = (arcface_template(112) * 1.4 + [30, 20]).astype(np.float32)
-    assert np.abs(align(image, points).astype(int) - norm_crop(image, points)).max() <= 1
+    # insightface counts pixel centres from 0, key points here are positions
+    assert np.abs(align(image, points).astype(int) - norm_crop(image, points - 0.5)).max() <= 1
+
+
+def test_the_same_face_at_two_sizes_is_the_same_crop() -> None:
+    rng = np.random.default_rng(2)
+    large = cv2.resize(rng.integers(30, 226, (9, 9, 3), dtype=np.uint8), (256, 256), interpolation=cv2.INTER_CUBIC)
+    small = cv2.resize(large, (64, 64), interpolation=cv2.INTER_AREA)
+    points = (arcface_template(112) * 1.4 + [30, 40]).astype(np.float32)
+    pairs = [(large, points), (small, points / 4)]
+    crops = [align(image, where).astype(float) for image, where in pairs]
+    naive = [warp(image, matrix(where), 112, 112).astype(float) for image, where in pairs]
+    assert np.abs(crops[0] - crops[1]).mean() < 0.5 * np.abs(naive[0] - naive[1]).mean()
 
 
 def test_points_land_on_the_template() -> None:

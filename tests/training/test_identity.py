@@ -10,7 +10,7 @@ from torch import nn
 from magicapture import stages
 from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
-from magicapture.faces.align import align, matrix
+from magicapture.faces.align import align, crop_matrix
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack, load_pack
 from magicapture.training.identity import FaceIdentity, aligned, embed_person
@@ -42,14 +42,14 @@ def test_alignment_equals_the_one_that_faces_are_embedded_with(centre: tuple[flo
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     points = ((keypoints((0, 0), 18) @ rotation.T) + centre).astype(np.float32)
     expected = align(image, points).astype(np.float32)
-    found = aligned(tensor(image), torch.from_numpy(matrix(points)[None]), torch.zeros(1, 2))
+    found = aligned(tensor(image), torch.from_numpy(crop_matrix(points)[None]), torch.zeros(1, 2))
     difference = np.abs(((found[0].permute(1, 2, 0).numpy() + 1) * 127.5) - expected)
     assert difference.mean() < 0.7 and np.percentile(difference, 99) < 4  # OpenCV places samples in steps of 1/32 px
 
 
 def test_alignment_of_a_part_equals_alignment_of_the_whole() -> None:
     image = tensor(smooth(64))
-    transform = torch.from_numpy(matrix(keypoints((34, 36), 10))[None])
+    transform = torch.from_numpy(crop_matrix(keypoints((34, 36), 10))[None])
     whole = aligned(image, transform, torch.zeros(1, 2))
     part = aligned(image[:, :, 10:60, 12:60], transform, torch.tensor([[12, 10]]))
     torch.testing.assert_close(part, whole, rtol=0, atol=1e-4)
@@ -57,7 +57,7 @@ def test_alignment_of_a_part_equals_alignment_of_the_whole() -> None:
 
 def test_alignment_is_differentiable_and_only_where_it_looks() -> None:
     image = tensor(smooth(64)).requires_grad_()
-    aligned(image, torch.from_numpy(matrix(keypoints((40, 40), 8))[None]), torch.zeros(1, 2)).sum().backward()
+    aligned(image, torch.from_numpy(crop_matrix(keypoints((40, 40), 8))[None]), torch.zeros(1, 2)).sum().backward()
     assert image.grad is not None
     assert image.grad[..., 40, 40].abs().min() > 0 and image.grad[..., :10, :10].abs().max() == 0
 
