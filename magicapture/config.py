@@ -144,7 +144,7 @@ class Postprocessing(Section):
 class Evaluation(Section):
     """Scores, ranking, report."""
 
-    weight_identity: float = Field(1.0, ge=0, description="Rank weight of the judge's cosine (ours).")
+    weight_identity: float = Field(1.0, ge=0, description="Rank weight of the judge's cosine; of objects, of the structure score (ours).")
     weight_style: float = Field(1.0, ge=0, description="Rank weight of masked CLIP style similarity (ours).")
     weight_aesthetic: float = Field(0.02, ge=0, description="Rank weight of the aesthetic score, 1 to 10 (ours).")
     baseline_images: int = Field(4, ge=0, le=64, description="Pictures of the untuned base model scored beside the portraits; 0: none (ours).")

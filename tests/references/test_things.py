@@ -58,7 +58,7 @@ def test_prepared_set(good: Path, config: Config) -> None:
     assert abs(columns.mean() - 31.5) < 1 and abs(rows.mean() - 32) < 2  # the square has moved to the object
     assert not any(item.mask().any() or item.parsing().any() for item in prepared.reference)
     assert (prepared.reference[0].image()[40:] == 255).all()  # as pictures of looks always were
-    assert [warning for warning in prepared.warnings] == ["2.png has no transparency: the whole picture counts as the object; cut it out"]
+    assert list(prepared.warnings) == ["2.png has no transparency: the whole picture counts as the object; cut it out"]
     sheet = (prepared.folder / "sheet.html").read_text()
     assert "Photos of the object" in sheet and "30% of the picture count as the object" in sheet
 
