@@ -39,11 +39,11 @@ class Levels:
 
 @dataclass(frozen=True)
 class Scores:
-    """One picture's measures; those of a face are None where none was found, all of them (`face` too) where the subject is an object.
+    """One picture's measures; those of a face are None where none was found, and (`face` too) where the subject is an object.
 
     `identity`: judge cosine to the source photos, -1..1, selects. `referee`: the referee's, only reported. `likeness`: the
-    referee's, 0 = matched stranger, 1 = another real picture. `style`: masked CLIP cosine. `aesthetic`: about 1..10. `structure`: of objects,
-    how near in build to the photos, -1..1 (`scoring.structure`; None where the pack has no such role); selects in the place of identity.
+    referee's, 0 = matched stranger, 1 = another real picture. `style`: masked CLIP cosine. `aesthetic`: about 1..10. `structure`: of
+    objects, how near in build to the photos, -1..1 (`scoring.structure`; None where the pack has no such role); selects as identity does.
     """
 
     face: bool | None

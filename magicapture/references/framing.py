@@ -58,7 +58,8 @@ def frame(height: int, width: int, face: Face | None, knobs: Preprocess) -> Squa
 def frame_object(mask: np.ndarray) -> Square:
     """The largest square of a picture with a mask (H, W) of its object, centred on the object as far as the picture allows."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return _centred(*mask.shape, np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]), min(mask.shape))
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    return _centred(mask.shape[0], mask.shape[1], box, min(mask.shape))
 
 
 def _centred(height: int, width: int, box: np.ndarray, side: int) -> Square:

@@ -116,10 +116,11 @@ class Preparer:
             candidates = self._drop(name, candidates, {i: reason.format(cosine, self.knobs.same_person) for i, cosine in out.items()})
         doubt = self._doubt() if name == "source" and not self.objects else ""
         if len(candidates) < self.knobs.min_pictures:
+            clear = "thing" if self.objects else "face"
             listed = "".join(f"\n  {aside.name}: {aside.reason}" for aside in self.aside if aside.set == name)
             raise ReferencesError(
                 f"{WHAT[name]}: {len(candidates)} of {len(paths)} pictures can be used, at least {self.knobs.min_pictures} needed "
-                f"(preprocess.min_pictures); add pictures in which one {'thing' if self.objects else 'face'} is clear. Set aside:{listed}{doubt and chr(10)}{doubt}"
+                f"(preprocess.min_pictures); add pictures in which one {clear} is clear. Set aside:{listed}{doubt and chr(10)}{doubt}"
             )
         if doubt:
             self.warnings.append(doubt)
