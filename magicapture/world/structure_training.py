@@ -36,7 +36,7 @@ from magicapture.world.render import render
 from magicapture.world.splits import seeds
 
 BATCH = 24  # shapes a step; each is seen in two textures, beside another shape in the second of them
-STEPS = 4000
+STEPS = 3000
 SHARD, SHARDS = 300, 24
 CLASSES = len(PARSING_CLASSES) + len(KINDS)
 TEMPERATURE = 0.1

@@ -178,3 +178,14 @@ def test_templates_say_what_the_thing_is() -> None:
 def test_a_prompt_of_a_person_for_a_thing_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"class_word is 'vase' but generation.prompts has .*write 'a photo of a \[V1\] vase in"):
         load_config({"training": {"class_word": "vase"}})
+
+
+def test_presets_carry_the_supplements_weights_and_ask_for_no_face() -> None:
+    for name, pack in (("mini-objects", "mini"), ("sd15-objects", "sd15")):
+        config = load_config(name)
+        knobs = config.tuning
+        assert (knobs.lambda_structure, knobs.lambda_contrast, knobs.lambda_appearance, knobs.lambda_identity) == (0.1, 0.2, 2, 0)
+        assert (config.pack, config.preprocess.region, config.training.class_word) == (pack, "object", "vase")
+        assert config.generation.prompts == (prompts.templates("composed", "vase")[0],)
+    person = load_config("mini").tuning
+    assert not any((person.lambda_structure, person.lambda_contrast, person.lambda_appearance))
