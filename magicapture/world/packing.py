@@ -28,6 +28,7 @@ from magicapture.world.networks import (
     Upscaler,
     build_aesthetic,
     build_clip,
+    build_structure,
 )
 from magicapture.world.tokenizer import build_tokenizer
 
@@ -158,6 +159,7 @@ def random_pack(folder: Path, seed: int = 0) -> None:
     write_restorer(folder, Restorer())
     write_clip(folder, build_clip(folder / "clip"))
     write_aesthetic(folder, build_aesthetic())
+    write_structure(folder, build_structure())
     if not (folder / "diffusion").is_dir():
         random_diffusion(folder / "diffusion", seed)
     write_pack_yaml(folder, "random")

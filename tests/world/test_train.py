@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,8 @@ def test_unknown_role_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 def test_structure_is_a_role_that_a_pack_loads_measures_and_goes_on_from(small_world: None, tmp_path: Path) -> None:
     packing.random_pack(tmp_path / "pack")
+    shutil.rmtree(tmp_path / "pack" / "structure")
+    packing.write_pack_yaml(tmp_path / "pack", "without")
     assert "structure" not in load_pack(tmp_path / "pack").roles
     train.trainer("structure")(tmp_path, steps=2, seed=3)
     packing.write_pack_yaml(tmp_path / "pack", "test")
@@ -141,8 +144,9 @@ def test_structure_is_a_role_that_a_pack_loads_measures_and_goes_on_from(small_w
     assert found.keys.shape == (2, 256, 96) and found.cls.shape == (2, 96)
     scores = structure_training.structure_scores(pack, tmp_path)
     assert all(0 <= scores[name] <= 1 for name in ("shape_found", "look_found"))
-    train.trainer("structure")(tmp_path / "other", steps=2, seed=4, rate=1e-9, pack=pack)
     packing.random_pack(tmp_path / "other" / "pack")
+    train.trainer("structure")(tmp_path / "other", steps=2, seed=4, rate=1e-9, pack=pack)
+    packing.write_pack_yaml(tmp_path / "other" / "pack", "test")
     on = load_structure(load_pack(tmp_path / "other" / "pack"))
     torch.testing.assert_close(on.vit.state_dict(), net.vit.state_dict(), atol=1e-3, rtol=1e-3)
 
