@@ -45,7 +45,7 @@ class Preprocess(Section):
     max_brightness: float = Field(225.0, ge=0, le=255, description="Greatest 5th percentile of a photo's face on 0..255 grey values: above it the face is burnt out (ours).")
     same_person: float = Field(0.1, ge=-1, le=1, description="Least cosine of a photo's embedding to the mean of the others; below it the photo is set aside as someone else (ours).")
     duplicate_distance: int = Field(2, ge=0, le=64, description="Greatest Hamming distance of 64-bit difference hashes at which two pictures are one (ours).")
-    region: Literal["face", "head"] = Field("face", description="What belongs to the person and not to the look: the face (paper), or the head with hair and glasses, with room for it in reference images too (ours: of illustrated people, hair is half of what they are told apart by).")
+    region: Literal["face", "head", "object"] = Field("face", description="What belongs to the person and not to the look: the face (paper), or the head with hair and glasses, with room for it in reference images too (ours: of illustrated people, hair is half of what they are told apart by). object: no face is sought, the photos show a thing where they are not transparent (paper's supplement).")
     min_pictures: int = Field(1, ge=1, description="Fewer usable pictures than this in a folder stop the run (paper uses 4 to 6; one works, with a warning).")
 
 
@@ -93,10 +93,13 @@ class Tuning(Section):
     lambda_identity: float = Field(0.25, ge=0, description="Weight of the identity loss (paper 1, 0.25 and 0.5 fine; original 0.25).")
     recogniser: str = Field("recogniser", pattern=r"^[a-z][a-z0-9_]*$", description="Network of the identity loss: a role NAME whose torch weights the pack holds as NAME_torch; the large packs have recogniser, arcface and cosface (original: ArcFace or CosFace).")
     lambda_attention: float = Field(2.5, ge=0, description="Weight of Attention Refocusing (paper 2.5).")
+    lambda_structure: float = Field(0.0, ge=0, description="Weight of the self-similarity of DINO keys to the source photo (paper's supplement 0.1, for objects). Where this or one of the next two is above 0, composed rows are source photos, held by these losses instead of reconstruction.")
+    lambda_contrast: float = Field(0.0, ge=0, description="Weight of the patch contrast of DINO keys to the source photo (paper's supplement 0.2, for objects).")
+    lambda_appearance: float = Field(0.0, ge=0, description="Weight of the distance of DINO's [CLS] token to the looks' (paper's supplement 2, for objects).")
     lambda_prior: float = Field(0.0, ge=0, description="Weight of prior preservation: pictures of the untuned model stay what they are (MagiCapture 0, DreamBooth and Custom Diffusion 1).")
     class_prompt: str = Field("", description="Of the pictures that prior preservation holds on to; needed with lambda_prior (original class_prompt).")
     class_images: int = Field(200, ge=1, le=10_000, description="How many of them are drawn, once (paper 200).")
-    identity_limit: float = Field(0.8, gt=0, le=1, description="T'/T: the identity loss counts only for composed rows with t <= T' (original 0.8).")
+    identity_limit: float = Field(0.8, gt=0, le=1, description="T'/T: the losses on the estimated clean picture (identity; structure, contrast, appearance) count only for composed rows with t <= T' (original 0.8, of identity).")
     sample_every: int = Field(100, ge=0, description="Steps between fixed-seed samples scored by the judge; 0: only at the end (ours).")
     samples: int = Field(4, ge=1, le=64, description="Pictures per validation (ours).")
     lora: Lora = Lora()
@@ -109,6 +112,7 @@ class Training(Section):
     accumulation: int = Field(1, ge=1, le=64, description="Micro-batches averaged into one update (original 4); learning rates are NOT multiplied by it.")
     gradient_clip: float = Field(1.0, gt=0, description="Greatest global gradient norm (original 1.0).")
     masked: bool = Field(True, description="Reconstruction counts where the row's concept is: the face of source rows, all else of the others (paper, eqs. 4 to 6); false: in the whole picture (the baselines).")
+    class_word: str = Field("person", pattern=r"^[a-z]+$", description="What the photos show, in one word of the text encoder's vocabulary; stands in all prompts of training (paper person). For another word set inversion.source_initialiser and generation.prompts too.")
     lambda_style: float = Field(2.0, ge=0, description="Weight of the reference and composed reconstruction during the first half of each phase (original 2).")
     gradient_checkpointing: bool = Field(False, description="Trade time for memory; non-reentrant (ours).")
     checkpoint_every: int = Field(50, ge=1, description="Steps between checkpoints (ours); a killed run resumes from the last one, bit for bit.")
@@ -141,7 +145,7 @@ class Postprocessing(Section):
 class Evaluation(Section):
     """Scores, ranking, report."""
 
-    weight_identity: float = Field(1.0, ge=0, description="Rank weight of the judge's cosine (ours).")
+    weight_identity: float = Field(1.0, ge=0, description="Rank weight of the judge's cosine; of objects, of the structure score (ours).")
     weight_style: float = Field(1.0, ge=0, description="Rank weight of masked CLIP style similarity (ours).")
     weight_aesthetic: float = Field(0.02, ge=0, description="Rank weight of the aesthetic score, 1 to 10 (ours).")
     baseline_images: int = Field(4, ge=0, le=64, description="Pictures of the untuned base model scored beside the portraits; 0: none (ours).")
@@ -189,6 +193,9 @@ class Config(Section):
                 f"tuning.trainable: {self.tuning.trainable} changes the model's own weights, which have to be fp32, not {self.precision}; "
                 "set precision: fp32, or tuning.trainable: lora"
             )
+        word, spoken = self.training.class_word, [prompt for prompt in self.generation.prompts if "[V1] person" in prompt]
+        if word != "person" and spoken:
+            raise ValueError(f"training.class_word is {word!r} but generation.prompts has {spoken[0]!r}; write {spoken[0].replace('[V1] person', f'[V1] {word}')!r}")
         if self.preprocess.min_face >= self.preprocess.max_face:
             raise ValueError("preprocess.min_face must be below preprocess.max_face")
         return self

@@ -42,6 +42,9 @@ def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings) -> 
     that cannot be used is set aside with its reason; the stage fails only when fewer than ``preprocess.min_pictures`` of a
     folder remain. A ``description.txt`` in either folder says the person or the look in words (for a baseline only).
 
+    With ``preprocess.region: object`` the photos show a thing: no face is sought, a photo's mask is its own transparency (all of it
+    without any, with a warning), a look's is empty; key points and boxes are null, parsing is 0, embeddings have no rows.
+
     Writes, R the side in px of the pack's pictures, i the index from 0:
 
     - ``source/<i>.png``, ``reference/<i>.png`` (R, R, 3); beside each ``<i>.mask.png`` (R, R; 255 = face) and
@@ -96,11 +99,12 @@ def tune(
     - ``pytorch_lora_weights.safetensors`` (stock diffusers' ``load_lora_weights`` reads it) and ``tokens.safetensors``: of the
       best step; ``last/``: both of the last step; with two text encoders also each token alone, ``V1.safetensors``
     - ``curves.jsonl``: the inversion's lines, then one a step {phase "tuning", step, total, source, reference, composed,
-      identity, attention, lr}
+      identity, attention, lr}; of objects structure, contrast and appearance instead of composed and identity
     - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation
     - ``attention/{source,reference,composed}.png``, and ``-v1``, ``-v2`` of each: where each token looks
     - content: ``pack``, ``pack_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the last two sha256; null
-      without identity loss), ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}], ``best_hash``,
+      without identity loss), ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}] (of objects by the
+      role structure: ``training.validation.ObjectScore``), ``best_hash``,
       ``last_hash`` (of tensors), ``descriptions``, ``seed``, ``train_seconds``
     """
     from magicapture.training import tuning
@@ -155,7 +159,8 @@ def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) ->
 
     - ``scores.json``: ``protocol`` (hash); ``trained_against`` (which of judge and referee; none, unless allowed); ``items``: [{file,
       before, kind, prompt, seed, identity (judge's cosine), referee (raw CSIM), likeness (normalised, or null), style, aesthetic,
-      rank, selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n}
+      structure (of objects, where the pack has the role; it selects in the place of identity, and what is of a face is null), rank,
+      selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n}
     - ``report.html``: self-contained; ``images/``: the pictures in their new order of rank
     - content: ``protocol``, ``selection`` and ``identity`` (means over the better-ranked half of the portraits), ``best``
       (file), ``adapter``

@@ -13,7 +13,8 @@ PRINTED = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
 
 
 def test_presets_are_valid_and_carry_the_papers_numbers() -> None:
-    assert preset_names() == ["mini", "sd15", "sdxl"]
+    assert {"mini", "mini-objects", "sd15", "sd15-objects", "sdxl"} <= set(preset_names())
+    assert all(load_config(name) for name in preset_names())
     sd15 = load_config("sd15")
     assert (sd15.inversion.steps, sd15.inversion.learning_rate) == (1200, 5e-4)
     assert (sd15.tuning.steps, sd15.tuning.learning_rate, sd15.tuning.text_learning_rate) == (1500, 1e-4, 1e-5)

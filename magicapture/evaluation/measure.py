@@ -16,14 +16,16 @@ from magicapture.packs import Pack
 from magicapture.scoring import likeness
 from magicapture.scoring.aesthetic import AestheticScorer
 from magicapture.scoring.clip import ClipEncoder
+from magicapture.scoring.structure import StructureScorer
 from magicapture.scoring.style import StyleScorer
 
-ROLES = ("detector", "parser", "judge", "referee", "clip", "aesthetic")
+ROLES = ("clip", "aesthetic")
+FACE_ROLES = ("detector", "parser", "judge", "referee")
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Referee cosines that anchor normalised likeness; None where unknown.
+    """Referee cosines that anchor normalised likeness; None where unknown, and for objects.
 
     `genuine`: between different source photos where there are two or more, else the pack's own (`genuine_from` says which).
     `stranger`: of matched strangers, measured when the pack was trained (`settings.stranger` of its referee): who the
@@ -37,18 +39,20 @@ class Levels:
 
 @dataclass(frozen=True)
 class Scores:
-    """One picture's measures; those of a face are None where none was found.
+    """One picture's measures; those of a face are None where none was found, and (`face` too) where the subject is an object.
 
     `identity`: judge cosine to the source photos, -1..1, selects. `referee`: the referee's, only reported. `likeness`: the
-    referee's, 0 = matched stranger, 1 = another real picture. `style`: masked CLIP cosine. `aesthetic`: about 1..10.
+    referee's, 0 = matched stranger, 1 = another real picture. `style`: masked CLIP cosine. `aesthetic`: about 1..10. `structure`: of
+    objects, how near in build to the photos, -1..1 (`scoring.structure`; None where the pack has no such role); selects as identity does.
     """
 
-    face: bool
+    face: bool | None
     identity: float | None
     referee: float | None
     likeness: float | None
     style: float
     aesthetic: float
+    structure: float | None = None
 
 
 class Measurer:
@@ -56,20 +60,26 @@ class Measurer:
 
     def __init__(self, pack: Pack, prepared: PreparedSet, device: str = "cpu") -> None:
         """Raises PackError for a role that is missing or altered."""
-        pack.require(*ROLES)
+        pack.require(*ROLES, *(FACE_ROLES if prepared.faces else ()))
         self.prepared = prepared
-        self.detector = FaceDetector(pack, device)
-        self.parser = Parser(pack, device)
-        self.embedders = {role: Embedder(pack, role, device) for role in ("judge", "referee")}
         clip = ClipEncoder(pack, device)
         self.style = StyleScorer(pack, encoder=clip)
         self.aesthetic = AestheticScorer(pack, encoder=clip)
+        self.levels = Levels(None, "", None)
+        if not prepared.faces:
+            self.structure = StructureScorer(pack, device) if "structure" in pack.roles else None
+            return
+        self.detector = FaceDetector(pack, device)
+        self.parser = Parser(pack, device)
+        self.embedders = {role: Embedder(pack, role, device) for role in ("judge", "referee")}
         crops = np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None])
         self.sources = {role: embedder.embed(crops) for role, embedder in self.embedders.items()}
         self.levels = _levels(self.sources["referee"], pack)
 
     def measure(self, images: Sequence[np.ndarray]) -> list[Scores]:
         """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts."""
+        if not self.prepared.faces:
+            return self._objects(images)
         found = [next(iter(self.detector.detect(image)), None) for image in images]
         masks = [
             np.zeros(image.shape[:2], bool) if face is None else face_mask(self.parser.parse(image), face.box)
@@ -99,6 +109,15 @@ class Measurer:
             )
             for i in range(len(images))
         ]
+
+    def _objects(self, images: Sequence[np.ndarray]) -> list[Scores]:
+        looks = [item.image() for item in self.prepared.reference]
+        whole, shown = ([np.zeros(image.shape[:2], bool) for image in part] for part in (looks, images))
+        style, aesthetic = self.style.score(images, shown, looks, whole), self.aesthetic.score(images)
+        structure: Sequence[float | None] = [None] * len(images)
+        if self.structure is not None:
+            structure = self.structure.score(images, [item.image() for item in self.prepared.source], looks).structure.tolist()
+        return [Scores(None, None, None, None, float(s), float(a), b) for s, a, b in zip(style, aesthetic, structure, strict=True)]
 
     def _likeness(self, cosine: float | None) -> float | None:
         genuine, stranger = self.levels.genuine, self.levels.stranger

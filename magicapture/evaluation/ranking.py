@@ -12,7 +12,7 @@ from magicapture.config import Evaluation
 from magicapture.scoring.statistics import interval
 
 #: In the order of the report; `selection` is what ranks.
-MEASURES = ("identity", "referee", "likeness", "style", "aesthetic", "selection")
+MEASURES = ("identity", "referee", "likeness", "structure", "style", "aesthetic", "selection")
 KINDS = ("portrait", "attributes", "base")
 
 Row = dict[str, Any]
@@ -22,7 +22,8 @@ def rank(rows: Sequence[Row], weights: Evaluation) -> list[Row]:
     """Rows with `selection` and `rank` (1 = best of its kind) added, ordered by kind and rank.
 
     selection = weighted judge cosine + style + aesthetic; None without a face, and such pictures come last, by style.
-    The referee has no part in it: who reports must not select.
+    The referee has no part in it: who reports must not select. Objects have no identity: their structure stands in its place, 0 where the
+    pack cannot measure it.
     """
     scored = [{**row, "selection": _selection(row, weights)} for row in rows]
     ordered: list[Row] = []
@@ -36,15 +37,16 @@ def rank(rows: Sequence[Row], weights: Evaluation) -> list[Row]:
 def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Kind -> {pictures, faces, measure -> {mean, low, high, n} or None}: 95 % bootstrap over the pictures.
 
-    Means of a face's measures are over the pictures in which one was found; `faces` counts those. The interval is over the
-    seeds of ONE person and look: it says nothing about other people (benchmarks cluster by person for that).
+    Means of a face's measures are over the pictures in which one was found; `faces` counts those, None for objects. The interval is over
+    the seeds of ONE person and look: it says nothing about other people (benchmarks cluster by person for that).
     """
     sets: dict[str, dict[str, Any]] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
         own = [row for row in rows if row["kind"] == kind]
-        sets[kind] = {"pictures": len(own), "faces": sum(bool(row["face"]) for row in own)}
+        objects = all(row["face"] is None for row in own)
+        sets[kind] = {"pictures": len(own), "faces": None if objects else sum(bool(row["face"]) for row in own)}
         for measure in MEASURES:
-            values = [row[measure] for row in own if row[measure] is not None]
+            values = [row[measure] for row in own if row.get(measure) is not None]
             sets[kind][measure] = {k: _round(v) for k, v in interval(values)._asdict().items()} if values else None
     return sets
 
@@ -93,9 +95,10 @@ def protocol(
 
 
 def _selection(row: Mapping[str, Any], weights: Evaluation) -> float | None:
-    if row["identity"] is None:
+    subject = (row.get("structure") or 0.0) if row["face"] is None else row["identity"]
+    if subject is None:
         return None
-    total = weights.weight_identity * row["identity"] + weights.weight_style * row["style"] + weights.weight_aesthetic * row["aesthetic"]
+    total = weights.weight_identity * subject + weights.weight_style * row["style"] + weights.weight_aesthetic * row["aesthetic"]
     return round(float(total), 5)
 
 

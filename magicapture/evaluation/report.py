@@ -34,6 +34,7 @@ MEASURE_NAMES = {
     "identity": ("Identity", "judge's cosine to the photos; selects"),
     "referee": ("CSIM", "referee's cosine to the photos; only reported"),
     "likeness": ("Likeness", "referee: 0 = a stranger who matches in words, 1 = another real photo"),
+    "structure": ("Structure", "built as the photos are, by the network trained against"),
     "style": ("Style", "CLIP cosine to the look, faces masked out"),
     "aesthetic": ("Aesthetic", "rendering quality, 1 to 10"),
 }
@@ -44,6 +45,9 @@ LOSSES = {
     "composed": "Composed prompt, off the face",
     "identity": "Identity (1 - cosine)",
     "attention": "Attention refocusing",
+    "structure": "Structure, self-similarity of keys",
+    "contrast": "Structure, contrast of patches",
+    "appearance": "Appearance, distance of [CLS]",
 }
 PHASES = {"inversion": "Phase 1 · the two tokens", "tuning": "Phase 2 · LoRA and tokens"}
 PLACES = {"source": "Source prompt", "reference": "Reference prompt", "composed": "Composed prompt"}
@@ -60,6 +64,7 @@ def render(
     portraits = [row for row in rows if row["kind"] == "portrait"]
     adapter = manifest["content"].get("adapter", {})
     training = images / TRAINING
+    score = "Judge's cosine of the samples by step" if prepared.faces else "Structure and appearance of the samples by step"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text()).render(
         subject=config.promotion.subject,
@@ -68,6 +73,7 @@ def render(
         sliders=[row for row in portraits if row["before_uri"]][:_SLIDERS],
         sets=result["sets"],
         levels=result["levels"],
+        person=prepared.faces,
         kinds=[kind for kind in KINDS if kind in result["sets"]],
         kind_names=KIND_NAMES,
         table=comparison(result["sets"]),
@@ -79,7 +85,8 @@ def render(
         warnings=[*prepared.warnings, *manifest["content"].get("warnings", [])],
         attention=_attention(training / "attention"),
         samples=_samples(training / "samples", adapter),
-        progress=_progress(adapter),
+        progress=_progress(adapter, score),
+        score=score,
         losses=_losses(training / "curves.jsonl"),
         adapter=adapter,
         facts=_facts(manifest, prepared, result, adapter, pack, lineage),
@@ -92,7 +99,7 @@ def comparison(sets: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     table = []
     kinds = [kind for kind in KINDS if kind in sets]
     for measure, (name, meaning) in MEASURE_NAMES.items():
-        found = [sets[kind][measure] for kind in kinds]
+        found = [sets[kind].get(measure) for kind in kinds]
         if not any(found):
             continue
         ends = [value for cell in found if cell for value in (cell["low"], cell["high"], cell["mean"]) if value is not None]
@@ -162,11 +169,11 @@ def _samples(folder: Path, adapter: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _progress(adapter: Mapping[str, Any]) -> str:
+def _progress(adapter: Mapping[str, Any], name: str) -> str:
     points = sorted((entry["step"], entry["judge"]) for entry in adapter.get("scores", []) if entry["judge"] is not None)
     if len(points) < 2:
         return ""
-    return charts.line_chart(points, "Judge's cosine of the validation samples", smooth=False, mark=adapter.get("best_step"))
+    return charts.line_chart(points, name, smooth=False, mark=adapter.get("best_step"))
 
 
 def _losses(file: Path) -> list[dict[str, Any]]:

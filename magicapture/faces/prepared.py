@@ -11,7 +11,8 @@ Files: ``source/<i>.png``, ``reference/<i>.png`` (RGB, resolution x resolution),
 ``<i>.parsing.png`` (class 0..18), ``embeddings.safetensors`` (``"<set>.<role>"`` -> (n, D) float32, unit rows) and ``sheet.html``.
 Everything is in the pixels of the prepared picture. The mask is the *face* in both sets (with the hair, where ``preprocess.region``
 is "head", and in reference images with room for the person's own); the non-facial region of a reference image (the paper's ``Mr``)
-is its complement.
+is its complement. Of an object (region "object") it is the thing itself in the photos and empty in the looks; there are no key points,
+no boxes and no embeddings, and ``parsing`` is 0 everywhere.
 """
 
 from __future__ import annotations
@@ -120,8 +121,13 @@ class PreparedSet:
         """The key of data + configuration + code this set was made from."""
         return str(self.manifest.get("lineage", ""))
 
+    @property
+    def faces(self) -> bool:
+        """Whether the photos show a person's face; not so where they were prepared as pictures of an object."""
+        return any(item.keypoints is not None for item in self.source)
+
     def embeddings(self, role: str = "recogniser", set: SetName = "source") -> np.ndarray:
-        """(n, D) float32 unit rows, in the order of the set. Raises ArtifactError for a pair that was not written."""
+        """(n, D) float32 unit rows, in the order of the set; no row for objects. Raises ArtifactError for a pair that was not written."""
         path = self.folder / EMBEDDINGS
         if not path.is_file():
             raise ArtifactError(f"{self.folder}: {EMBEDDINGS} is missing; run preprocess again")
@@ -148,11 +154,11 @@ def write(
 ) -> Path:
     """Write a prepared set atomically and return its folder; raises ValueError for arrays that do not fit the resolution.
 
-    ``embeddings`` maps ``"source.recogniser"`` and the like to (n, D), rows in the order of the set.
+    ``embeddings`` maps ``"source.recogniser"`` and the like to (n, D): a row for every picture with a face, in the order of the set.
     """
     sets: dict[str, Sequence[Picture]] = {"source": source, "reference": reference}
     for key, array in embeddings.items():
-        count = len(sets[key.partition(".")[0]])
+        count = sum(picture.keypoints is not None for picture in sets[key.partition(".")[0]])
         if array.ndim != 2 or len(array) != count:
             raise ValueError(f"embeddings {key!r}: expected {count} rows, got an array of shape {array.shape}")
     with writing(out, SCHEMA, lineage=lineage, config=config) as draft:

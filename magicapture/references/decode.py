@@ -19,17 +19,22 @@ from magicapture.references.errors import ReferencesError, SetAside
 #: Decoders that are tried; PIL has more (EPS runs Ghostscript), which photos do not need.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 DESCRIPTION = "description.txt"
+WHITE, GREY = (255, 255, 255), (128, 128, 128)
 BYTES_PER_PIXEL = 8  # a file with more is no picture of at most max_pixels: 4 channels of 16 bits, uncompressed
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded picture: ``image`` (H, W, 3) uint8 RGB, upright; ``sha256`` of the file's bytes; ``note`` worth telling, or ""."""
+    """A decoded picture: ``image`` (H, W, 3) uint8 RGB, upright; ``sha256`` of the file's bytes; ``note`` worth telling, or "".
+
+    ``alpha`` (H, W) uint8: opacity, where it was asked for and is not the same everywhere; None otherwise.
+    """
 
     name: str
     image: np.ndarray
     sha256: str
     note: str = ""
+    alpha: np.ndarray | None = None
 
 
 def scan(folder: str | Path, what: str) -> list[Path]:
@@ -57,8 +62,11 @@ def describe(folder: str | Path) -> str:
     return " ".join(path.read_text(errors="replace").split())[:500] if path.is_file() else ""
 
 
-def decode(path: Path, max_pixels: int) -> Photo:
-    """Read one picture. Raises SetAside with the reason; nothing else, whatever the bytes are."""
+def decode(path: Path, max_pixels: int, alpha: bool = False) -> Photo:
+    """Read one picture. Raises SetAside with the reason; nothing else, whatever the bytes are.
+
+    What is transparent is put on white; with ``alpha`` on mid grey, and the opacity is kept.
+    """
     data = _bytes(path, max_pixels * BYTES_PER_PIXEL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL warns of sizes that max_pixels decides about, and of odd EXIF
@@ -75,10 +83,11 @@ def decode(path: Path, max_pixels: int) -> Photo:
         note = "animated; its first frame is used" if kind != "MPO" and getattr(opened, "is_animated", False) else ""
         try:
             opened.load()
-            image = _rgb(_srgb(_upright(opened)))
+            upright = _upright(opened)
+            image, opacity = _rgb(_srgb(upright), GREY if alpha else WHITE), _opacity(upright) if alpha else None
         except Exception as error:  # see above
             raise SetAside(f"is a damaged or truncated {kind} ({error or type(error).__name__})") from None
-    return Photo(path.name, image, hashlib.sha256(data).hexdigest(), note)
+    return Photo(path.name, image, hashlib.sha256(data).hexdigest(), note, opacity)
 
 
 def _bytes(path: Path, limit: int) -> bytes:
@@ -125,15 +134,27 @@ def _srgb(image: Image.Image) -> Image.Image:
         return image
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8: 16-bit and float scaled to 8 bits, alpha put on white."""
+def _rgb(image: Image.Image, backdrop: tuple[int, int, int]) -> np.ndarray:
+    """(H, W, 3) uint8: 16-bit and float scaled to 8 bits, alpha put on the backdrop."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.nan_to_num(np.asarray(image).astype(np.float64))
         top = values.max(initial=0.0)
         unit = 65535.0 if image.mode.startswith("I;16") or top > 255 else 1.0 if image.mode == "F" and top <= 1 else 255.0
         grey = np.clip(values / unit * 255, 0, 255).round().astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if _is_layer(image):
         layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, (*backdrop, 255)), layer)
     return np.array(image.convert("RGB"))
+
+
+def _is_layer(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def _opacity(image: Image.Image) -> np.ndarray | None:
+    """(H, W) uint8; None without transparency, or where it is equal everywhere and so cuts nothing out."""
+    if not _is_layer(image):
+        return None
+    opacity = np.array(image.convert("RGBA").getchannel("A"))
+    return None if opacity.min() == opacity.max() else opacity

@@ -52,6 +52,17 @@ def frame(height: int, width: int, face: Face | None, knobs: Preprocess) -> Squa
             f"face too small: {face.height:.0f} px high; framed to {knobs.min_face:.0%} of the height (preprocess.min_face) the picture "
             f"would be {side} px, less than {knobs.min_side} (preprocess.min_side)"
         )
-    centre = (face.box[:2] + face.box[2:]) / 2
+    return _centred(height, width, face.box, side)
+
+
+def frame_object(mask: np.ndarray) -> Square:
+    """The largest square of a picture with a mask (H, W) of its object, centred on the object as far as the picture allows."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    return _centred(mask.shape[0], mask.shape[1], box, min(mask.shape))
+
+
+def _centred(height: int, width: int, box: np.ndarray, side: int) -> Square:
+    centre = (box[:2] + box[2:]) / 2
     left, top = (int(np.clip(round(float(c) - side / 2), 0, limit - side)) for c, limit in zip(centre, (width, height), strict=True))
     return Square(left, top, side)

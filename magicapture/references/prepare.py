@@ -1,6 +1,7 @@
 """The preprocess stage: folders of photos and looks in, a prepared set out.
 
-Each picture goes through decode -> face -> square -> parsing -> verdict; then the set through duplicates -> one person.
+Each picture goes through decode -> face -> square -> parsing -> verdict; then the set through duplicates -> one person. With
+``preprocess.region: object`` no face is sought: what a photo shows is where it is not transparent (``references.things``).
 What fails is set aside with its reason and stops nothing, unless fewer than ``preprocess.min_pictures`` remain.
 """
 
@@ -24,7 +25,7 @@ from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask
 from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
-from magicapture.references import duplicates, quality
+from magicapture.references import duplicates, quality, things
 from magicapture.references.decode import Photo, decode, describe, scan
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
@@ -84,10 +85,12 @@ class Preparer:
     def __init__(self, config: Config) -> None:
         self.knobs = config.preprocess
         self.pack = load_pack(config.pack)
-        self.pack.require(*ROLES)
-        self.detector = FaceDetector(self.pack, config.device, self.knobs.min_detection)
-        self.parser = Parser(self.pack, config.device)
-        self.embedders = {role: Embedder(self.pack, role, config.device) for role in ("recogniser", "judge")}
+        self.objects = self.knobs.region == "object"
+        if not self.objects:
+            self.pack.require(*ROLES)
+            self.detector = FaceDetector(self.pack, config.device, self.knobs.min_detection)
+            self.parser = Parser(self.pack, config.device)
+            self.embedders = {role: Embedder(self.pack, role, config.device) for role in ("recogniser", "judge")}
         self.aside: list[Aside] = []
         self.warnings: list[str] = []
         self.hashes: list[str] = []
@@ -99,7 +102,7 @@ class Preparer:
         for path in tqdm(paths, desc=f"preprocess {WHAT[name]}", disable=None):
             photo: Photo | None = None
             try:
-                photo = decode(path, self.knobs.max_pixels)
+                photo = decode(path, self.knobs.max_pixels, alpha=self.objects and name == "source")
                 self.hashes.append(f"{name}:{photo.sha256}")
                 candidates.append(self._candidate(name, photo))
                 if photo.note:
@@ -107,28 +110,38 @@ class Preparer:
             except SetAside as error:
                 self._set_aside(name, path.name, str(error), None if photo is None else _thumb(photo.image))
         candidates = self._drop(name, candidates, duplicates.find([c.print for c in candidates], self.knobs.duplicate_distance))
-        if name == "source":
+        if name == "source" and not self.objects:
             out = quality.strangers(self.embed("recogniser", [c.picture for c in candidates]), self.knobs.same_person)
             reason = "seems to show someone else: cosine to the other photos {:.2f}, at least {:g} (preprocess.same_person)"
             candidates = self._drop(name, candidates, {i: reason.format(cosine, self.knobs.same_person) for i, cosine in out.items()})
-        doubt = self._doubt() if name == "source" else ""
+        doubt = self._doubt() if name == "source" and not self.objects else ""
         if len(candidates) < self.knobs.min_pictures:
+            clear = "thing" if self.objects else "face"
             listed = "".join(f"\n  {aside.name}: {aside.reason}" for aside in self.aside if aside.set == name)
             raise ReferencesError(
                 f"{WHAT[name]}: {len(candidates)} of {len(paths)} pictures can be used, at least {self.knobs.min_pictures} needed "
-                f"(preprocess.min_pictures); add pictures in which one face is clear. Set aside:{listed}{doubt and chr(10)}{doubt}"
+                f"(preprocess.min_pictures); add pictures in which one {clear} is clear. Set aside:{listed}{doubt and chr(10)}{doubt}"
             )
         if doubt:
             self.warnings.append(doubt)
         return candidates
 
     def embed(self, role: str, pictures: list[Picture]) -> np.ndarray:
-        """(n, D) unit rows from the prepared pictures themselves: the same face, at the same size, as mask and key points."""
+        """(n, D) unit rows from the prepared pictures themselves: the same face, at the same size, as mask and key points.
+
+        Objects have none: (0, 0).
+        """
+        if self.objects:
+            return np.zeros((0, 0), np.float32)
         crops = [align(picture.image, picture.keypoints) for picture in pictures if picture.keypoints is not None]
         return self.embedders[role].embed(np.stack(crops) if crops else np.zeros((0, 112, 112, 3), np.uint8))
 
     def _candidate(self, name: SetName, photo: Photo) -> Candidate:
         quality.check_size(photo.image, self.knobs)
+        if self.objects:
+            picture, side, warning = things.prepare(name, photo, self.pack.resolution)
+            self.warnings += [warning] if warning else []
+            return Candidate(picture, duplicates.take(photo.name, photo.sha256, photo.image, side), _thumb(photo.image))
         faces = self.detector.detect(photo.image)
         self.scores[name].append(faces[0].score if faces else None)
         face = quality.only_face(faces, self.knobs)

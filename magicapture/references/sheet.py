@@ -32,7 +32,7 @@ figcaption { margin-top: .4rem; overflow-wrap: anywhere; }
 <h1>Prepared set</h1>
 <p>{{ source|length }} photos and {{ reference|length }} reference images can be used, {{ aside|length }} set aside.</p>
 {% for warning in warnings %}<p class="warning">{{ warning }}</p>{% endfor %}
-{% for title, cards in (("Photos of the person", source), ("Reference images of the look", reference)) %}
+{% for title, cards in ((photos, source), ("Reference images of the look", reference)) %}
 <h2>{{ title }}</h2><div class="grid">
 {% for card in cards %}<figure>
 <div class="pair"><img alt="{{ card.name }}" src="{{ card.image }}"><img alt="its mask" src="{{ card.overlay }}"></div>
@@ -60,6 +60,7 @@ def render(source: Sequence[Picture], reference: Sequence[Picture], aside: Seque
     """The page as one string; pictures are inside it as data URIs, names are escaped."""
     page = Environment(autoescape=True).from_string(TEMPLATE)
     return page.render(
+        photos="Photos of the person" if any(picture.box is not None for picture in source) else "Photos of the object",
         source=[_card(picture) for picture in source],
         reference=[_card(picture) for picture in reference],
         aside=[{"set": a.set, "name": a.name, "reason": a.reason, "image": "" if a.thumb is None else _uri(a.thumb)} for a in aside],
@@ -83,7 +84,8 @@ def overlay(picture: Picture) -> np.ndarray:
 
 
 def _card(picture: Picture) -> dict[str, str]:
-    numbers = "no face: the whole picture counts as look"
+    share = picture.mask.mean()
+    numbers = f"usable: {share:.0%} of the picture count as the object" if share else "no face: the whole picture counts as look"
     if picture.box is not None:
         share = (picture.box[3] - picture.box[1]) / picture.image.shape[0]
         numbers = f"usable: face {share:.0%} of the height, detection {picture.score:.2f}, sharpness {picture.sharpness:.0f}"

@@ -17,18 +17,19 @@ class Scores:
 
     ``selection`` and ``identity`` are means over the better-ranked half of the portraits (a portrait without a face counts
     0), comparable only within one ``protocol`` (hash of what was measured and how). ``lead`` is by how much the mean
-    selection score of all portraits exceeds that of the untuned base, None when the base was not measured.
+    selection score of all portraits exceeds that of the untuned base, None when the base was not measured. ``faces``: portraits in which
+    one was found, None for objects, which have no identity (0).
     """
 
     protocol: str
     selection: float
     identity: float
     lead: float | None
-    faces: int
+    faces: int | None
 
     def tags(self) -> dict[str, str]:
         """As the tags of a model version; :meth:`from_tags` reads them back exactly."""
-        tags = {"protocol": self.protocol, "faces": str(self.faces)}
+        tags = {"protocol": self.protocol} | ({} if self.faces is None else {"faces": str(self.faces)})
         numbers = {"score.selection": self.selection, "score.identity": self.identity, "score.lead": self.lead}
         return tags | {name: repr(value) for name, value in numbers.items() if value is not None}
 
@@ -36,7 +37,8 @@ class Scores:
     def from_tags(cls, tags: Mapping[str, str]) -> Scores:
         """Read from the tags of a model version."""
         lead = float(tags["score.lead"]) if "score.lead" in tags else None
-        return cls(tags["protocol"], float(tags["score.selection"]), float(tags["score.identity"]), lead, int(tags["faces"]))
+        faces = int(tags["faces"]) if "faces" in tags else None
+        return cls(tags["protocol"], float(tags["score.selection"]), float(tags["score.identity"]), lead, faces)
 
 
 def read_scores(folder: str | Path) -> Scores:
@@ -68,9 +70,9 @@ def verdict(candidate: Scores, champion: Scores | None, knobs: Promotion) -> tup
     are not scored again here: the protocol in force decides, so the candidate becomes champion if it beats the untuned
     base measured beside it. The alias ``previous`` keeps the old champion one command away.
     """
-    if not candidate.faces:
+    if candidate.faces == 0:
         return False, "no face was found in any portrait"
-    if candidate.identity < knobs.min_identity:
+    if candidate.faces is not None and candidate.identity < knobs.min_identity:
         return False, f"identity {candidate.identity:.3f} is below promotion.min_identity {knobs.min_identity:.3f}"
     if champion is None:
         return True, f"first champion: selection {candidate.selection:.4f}, identity {candidate.identity:.3f}"

@@ -40,19 +40,23 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Examples of both sets; composed rows are drawn from the reference set (paper, eq. 6).
+    """Examples of both sets.
 
-    ``prior``: pictures of the untuned model, all called ``class_prompt`` (prior preservation only).
+    ``prior``: pictures of the untuned model, all called ``class_prompt`` (prior preservation only). ``word``: what the photos show
+    (``training.class_word``). ``composed``: the set that composed rows are drawn from, "reference" (paper, eq. 6) or "source" (objects).
     """
 
     source: tuple[Example, ...]
     reference: tuple[Example, ...]
     prior: tuple[Example, ...] = ()
     class_prompt: str = ""
+    word: str = prompts.PERSON
+    composed: str = "reference"
 
     def of(self, kind: str) -> tuple[Example, ...]:
         """The examples that rows of a kind are drawn from."""
-        return {"source": self.source, "prior": self.prior}.get(kind, self.reference)
+        sets = {"source": self.source, "reference": self.reference, "prior": self.prior}
+        return sets[self.composed if kind == "composed" else kind]
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def draw_batch(
             clean.append(mean + example.std[version] * torch.randn(mean.shape, generator=generator))
             faces.append(example.face[version])
             keypoints.append(torch.full((5, 2), torch.nan) if example.keypoints is None else example.keypoints[version])
-            words.append(data.class_prompt if kind == "prior" else prompts.draw(kind, generator))
+            words.append(data.class_prompt if kind == "prior" else prompts.draw(kind, generator, data.word))
     latents = torch.stack(clean)
     return Batch(
         kinds=tuple(kind for kind in kinds for _ in range(rows)),

@@ -1,4 +1,4 @@
-"""The terms of MagiCapture's objective (paper, eqs. 4 to 8) as pure functions of tensors; each returns one value a row.
+"""The terms of MagiCapture's objective (paper, eqs. 4 to 8; for objects its supplement) as pure functions; each returns one value a row.
 
 Every row is normalised by itself, so that a row's loss and gradient do not depend on what else is in the batch
 (the original code rescales the whole batch once per row). Masks are binary after nearest resizing; an empty mask gives 0.
@@ -78,6 +78,54 @@ def attention_refocusing(maps: Tensor, mask: Tensor) -> Tensor:
 def identity(estimate: Tensor, source: Tensor) -> Tensor:
     """1 - cosine of face embeddings (paper, eq. 7): (batch, dim) and (batch, dim) -> (batch,) in [0, 2]."""
     return 1 - F.cosine_similarity(_full(estimate), _full(source), dim=-1)
+
+
+def self_similarity(keys: Tensor, source_keys: Tensor) -> Tensor:
+    """How differently two pictures are built (Splice, arXiv 2201.00424): squared difference of their keys' cosine self-similarities.
+
+    Args:
+        keys: (batch, patches, width) of the estimate, in the order of the picture's cells.
+        source_keys: same shape, of the picture whose structure is to be kept.
+
+    Returns:
+        (batch,) in [0, 4], the mean over all pairs of patches. What a patch looks like does not count, only which patches are alike.
+
+    Raises ValueError for other shapes.
+    """
+    _check_keys(keys, source_keys)
+    return (_cosines(keys, keys) - _cosines(source_keys, source_keys)).square().mean(dim=(1, 2))
+
+
+def patch_contrast(keys: Tensor, source_keys: Tensor, temperature: float = 0.07) -> Tensor:
+    """InfoNCE over patches (CUT, arXiv 2007.15651): each of the estimate's patches has to be told where it lies in the source picture.
+
+    The source's key at the same place is the positive, those at its other places are the negatives; shapes and errors as in
+    :func:`self_similarity`. ``temperature`` divides the cosines (CUT 0.07).
+
+    Returns:
+        (batch,) >= 0, the mean over the estimate's patches; log(patches) where the source's keys are all alike.
+    """
+    _check_keys(keys, source_keys)
+    logits = _cosines(keys, source_keys) / temperature
+    return (logits.logsumexp(dim=2) - logits.diagonal(dim1=1, dim2=2)).mean(dim=1)
+
+
+def appearance(cls: Tensor, reference_cls: Tensor) -> Tensor:
+    """Mean squared distance of [CLS] tokens (Splice): (batch, width) twice -> (batch,) >= 0.
+
+    Squared, so that the distance to the mean of several looks pulls as the mean of the distances to each does.
+    """
+    return (_full(cls) - _full(reference_cls)).square().mean(dim=-1)
+
+
+def _check_keys(keys: Tensor, source_keys: Tensor) -> None:
+    if keys.ndim != 3 or keys.shape != source_keys.shape:
+        raise ValueError(f"keys {tuple(keys.shape)} and {tuple(source_keys.shape)}: expected (batch, patches, width) twice")
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    """(batch, patches, width) twice -> (batch, patches, patches)."""
+    return F.normalize(_full(a), dim=-1) @ F.normalize(_full(b), dim=-1).transpose(1, 2)
 
 
 def predicted_clean(noisy: Tensor, prediction: Tensor, alpha_cumprod: Tensor, prediction_type: str) -> Tensor:

@@ -13,16 +13,25 @@ from magicapture.training.attention import AttentionMaps
 from magicapture.training.data import Batch
 from magicapture.training.identity import FaceIdentity
 from magicapture.training.prompts import REFERENCE_TOKEN, SOURCE_TOKEN, TOKENS
+from magicapture.training.structure import Structure
+
+STRUCTURE_TERMS = ("structure", "contrast", "appearance")
 
 
 def terms(
-    backbone: Backbone, batch: Batch, attention: AttentionMaps | None, identity: FaceIdentity | None, masked: bool = True
+    backbone: Backbone,
+    batch: Batch,
+    attention: AttentionMaps | None,
+    identity: FaceIdentity | None,
+    masked: bool = True,
+    structure: Structure | None = None,
 ) -> dict[str, Tensor]:
     """The unweighted terms of eq. 10 (scalars) from one prediction for all rows of the batch.
 
     "source", "reference", "composed": masked reconstruction, mean over the kind's rows (eqs. 4 to 6; of whole pictures unless
     ``masked``); "prior": reconstruction of the untuned model's pictures (DreamBooth); "identity": eq. 7, mean over the composed rows;
-    "attention": eq. 8, mean over the rows that name a concept. Terms whose rows or instrument are absent are absent.
+    "attention": eq. 8, mean over the rows that name a concept; "structure", "contrast", "appearance": of objects, mean over the composed
+    rows, which then show source photos and are not reconstructed (paper's supplement). Terms without rows or instrument are absent.
     """
     schedule = backbone.schedule
     noisy = schedule.add_noise(batch.clean, batch.noise, batch.timesteps)
@@ -36,12 +45,15 @@ def terms(
     velocity = backbone.prediction_type == "v_prediction"
     target = schedule.get_velocity(batch.clean, batch.noise, batch.timesteps) if velocity else batch.noise
     errors = losses.masked_reconstruction(prediction, target, regions(batch) if masked else torch.ones_like(batch.face))
-    result = {kind: errors[batch.rows(kind)].mean() for kind in dict.fromkeys(batch.kinds)}
+    held = "composed" if structure is not None else None  # to its source photo and the looks, not to its own latent
+    result = {kind: errors[batch.rows(kind)].mean() for kind in dict.fromkeys(batch.kinds) if kind != held}
     if identity is not None:
         result["identity"] = _identity(identity, batch, noisy, prediction)
     if attention is not None:
-        result["attention"] = _attention(backbone, attention, batch)
+        result["attention"] = _attention(backbone, attention, batch, held)
         attention.release()
+    if structure is not None:
+        result |= _structure(structure, batch, noisy, prediction)
     return result
 
 
@@ -62,16 +74,36 @@ def _identity(identity: FaceIdentity, batch: Batch, noisy: Tensor, prediction: T
     rows = [row for row, counts in zip(composed, counted.tolist(), strict=True) if counts]
     if not rows:
         return prediction.new_zeros(())
-    alphas = identity.backbone.schedule.alphas_cumprod.to(prediction.device)[batch.timesteps[rows]]
-    clean = losses.predicted_clean(noisy[rows], prediction[rows], alphas, identity.backbone.prediction_type)
+    clean = _estimate(identity.backbone, batch, rows, noisy, prediction)
     return weight * identity(clean, batch.keypoints[rows]).sum() / len(composed)
 
 
-def _attention(backbone: Backbone, attention: AttentionMaps, batch: Batch) -> Tensor:
-    """Of each row the mean over its special tokens: [V1] held to the face, [V2] to the rest."""
+def _structure(structure: Structure, batch: Batch, noisy: Tensor, prediction: Tensor) -> dict[str, Tensor]:
+    composed = batch.rows("composed")
+    counted, weight = structure.counted(batch.timesteps[composed])
+    rows = [row for row, counts in zip(composed, counted.tolist(), strict=True) if counts]
+    if not rows:
+        return {name: prediction.new_zeros(()) for name in STRUCTURE_TERMS}
+    parts = structure(_estimate(structure.backbone, batch, rows, noisy, prediction), batch.clean[rows])
+    return {name: weight * values.sum() / len(composed) for name, values in parts.items()}
+
+
+def _estimate(backbone: Backbone, batch: Batch, rows: list[int], noisy: Tensor, prediction: Tensor) -> Tensor:
+    """The clean latents (rows, C, h, w) that the prediction implies."""
+    alphas = backbone.schedule.alphas_cumprod.to(prediction.device)[batch.timesteps[rows]]
+    return losses.predicted_clean(noisy[rows], prediction[rows], alphas, backbone.prediction_type)
+
+
+def _attention(backbone: Backbone, attention: AttentionMaps, batch: Batch, held: str | None) -> Tensor:
+    """Of each row the mean over its special tokens: [V1] held to the face, [V2] to the rest; free in rows of kind ``held``.
+
+    An object's texture is the look's, so that [V2] has to look at the object too.
+    """
     positions = torch.stack([backbone.token_positions(batch.prompts, token) for token in TOKENS], dim=1)
     maps = attention.of(positions)
-    masks = {SOURCE_TOKEN: batch.face, REFERENCE_TOKEN: 1 - batch.face}
+    rest = 1 - batch.face
+    rest[batch.rows(held) if held else []] = 1
+    masks = {SOURCE_TOKEN: batch.face, REFERENCE_TOKEN: rest}
     stray = torch.stack([losses.attention_refocusing(maps[:, i], masks[token]) for i, token in enumerate(TOKENS)], dim=1)
     present = positions.any(dim=-1)
     rows = (stray * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def open_session(phase: str, prepared: str | Path, config: Config, seed: int, ch
     backbone = load_backbone(pack, config.device, config.precision)
     checkpoints = Path(checkpoints)
     data = load_training_data(opened, pack, backbone, config.training.augment, checkpoints / "latents")
+    data = replace(data, word=config.training.class_word)
     knobs = config.digest("training", phase, "precision")
     lineage = lineage_key(
         phase, _data_key(opened), knobs, _sampling_key(config, phase), pack.digest(), code_hash(), backbone.device.type, str(seed), *more

@@ -28,6 +28,7 @@ from magicapture.training.attention import AttentionMaps
 from magicapture.training.checkpoints import Checkpoint, CheckpointFolder, optimiser_tensors, restore_optimiser
 from magicapture.training.data import TrainingData, draw_batch
 from magicapture.training.identity import FaceIdentity
+from magicapture.training.structure import Structure
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Recipe:
     weights: Mapping[str, float] = field(default_factory=dict)
     attention: AttentionMaps | None = None
     identity: FaceIdentity | None = None
+    structure: Structure | None = None
     after_update: Callable[[], None] | None = None
     validate: Callable[[int], float] | None = None
     sample_every: int = 0
@@ -135,7 +137,8 @@ class Trainer:
             batch = draw_batch(
                 self.data, self.recipe.kinds, self.config.rows, len(self.backbone.schedule.alphas_cumprod), generator, self.backbone.device
             )
-            parts = objective.terms(self.backbone, batch, self.recipe.attention, self.recipe.identity, self.config.masked)
+            recipe = self.recipe
+            parts = objective.terms(self.backbone, batch, recipe.attention, recipe.identity, self.config.masked, recipe.structure)
             loss = objective.total(parts, weights)
             (loss / self.config.accumulation).backward()
             values = torch.stack([loss, *parts.values()]).detach().tolist()  # one wait for the device a micro-batch

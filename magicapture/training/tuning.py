@@ -18,6 +18,7 @@ from magicapture import adapters
 from magicapture.artifacts import read_manifest, writing
 from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
+from magicapture.backbones.structure import load_structure
 from magicapture.config import Config, Tuning
 from magicapture.packs import load_pack, require_independent, trained_against
 from magicapture.training.attention import AttentionMaps
@@ -26,6 +27,7 @@ from magicapture.training.identity import FaceIdentity, embed_person
 from magicapture.training.prior import class_examples
 from magicapture.training.prompts import KINDS
 from magicapture.training.session import Session, open_session, write_curves
+from magicapture.training.structure import Structure, mean_cls
 from magicapture.training.trainer import Progress, Recipe, Trainer, fixed_threads, machine
 from magicapture.training.validation import Validation, draw_attention
 
@@ -47,6 +49,8 @@ def run(
     inverted = read_manifest(tokens, "tokens")
     start = adapters.load_tokens(Path(tokens) / "tokens.safetensors")
     pack = load_pack(config.pack)
+    if _uses_structure(config.tuning):
+        load_structure(pack)  # before the rest is read
     trained = trained_against(pack, config.tuning.recogniser) if _uses_identity(config.tuning) else None
     # The judge picks the best step, and evaluation would refuse what hours of training have made.
     require_independent(pack, trained, config.evaluation.allow_trained_network)
@@ -58,7 +62,7 @@ def run(
         for token, vector in start.items():
             session.backbone.tokens.add(token, vector)
         recipe, margin = build_recipe(session, config, seed)
-        data = _with_prior(session, config)
+        data = training_rows(session, config)
         progress = Trainer(session.backbone, data, recipe, config.training, seed, session.checkpoints).run(until_step)
         with writing(out, "adapter/1", lineage=session.lineage, config=config.model_dump(mode="json")) as draft:
             last_hash, best_hash = _write(draft.path, session, progress, Path(tokens))
@@ -100,12 +104,22 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
     groups = _trainable(backbone, knobs, seed)
     identity, margin = None, None
     if _uses_identity(knobs):
+        if not session.prepared.faces:
+            raise ValueError(
+                f"tuning.lambda_identity is {knobs.lambda_identity:g}, but {session.prepared.folder} was prepared without faces "
+                "(preprocess.region: object); set tuning.lambda_identity: 0, or prepare photos of a person"
+            )
         recogniser = load_recogniser(session.pack, knobs.recogniser)
         person = embed_person(recogniser, session.prepared.source)
         identity = FaceIdentity(backbone, recogniser, person, knobs.identity_limit)
         faces = [(example.mean[0], example.keypoints[0]) for example in session.data.reference if example.keypoints is not None]
         if faces:
             margin = identity.measure_region(torch.stack([latent for latent, _ in faces]), torch.stack([points for _, points in faces]))
+    structure = None
+    if _uses_structure(knobs):
+        net = load_structure(session.pack)
+        looks = mean_cls(net, [item.image() for item in session.prepared.reference])
+        structure = Structure(backbone, net, looks, knobs.identity_limit)
     rows = {"composed": knobs.composed, "prior": bool(knobs.lambda_prior)}
     recipe = Recipe(
         phase="tuning",
@@ -121,26 +135,43 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
             if parameters
         ],
         factor=schedule(knobs),
-        weights={"identity": knobs.lambda_identity, "attention": knobs.lambda_attention, "prior": knobs.lambda_prior},
+        weights={
+            "identity": knobs.lambda_identity,
+            "attention": knobs.lambda_attention,
+            "prior": knobs.lambda_prior,
+            "structure": knobs.lambda_structure,
+            "contrast": knobs.lambda_contrast,
+            "appearance": knobs.lambda_appearance,
+        },
         attention=AttentionMaps(backbone.unet, session.pack.attention_resolution) if knobs.lambda_attention else None,
         identity=identity,
+        structure=structure,
         validate=Validation(backbone, session.pack, session.prepared, config, session.folder / "samples"),
         sample_every=knobs.sample_every,
     )
     return recipe, margin
 
 
-def _with_prior(session: Session, config: Config) -> TrainingData:
-    """The session's examples, and where prior preservation is on, class pictures that the backbone draws before it has learnt anything."""
+def training_rows(session: Session, config: Config) -> TrainingData:
+    """The session's examples; composed rows are source photos where the structure losses count.
+
+    Where prior preservation is on, with class pictures that the backbone draws before it has learnt anything.
+    """
+    data = replace(session.data, composed="source" if _uses_structure(config.tuning) else "reference")
     if not config.tuning.lambda_prior:
-        return session.data
+        return data
     prior = class_examples(session.backbone, session.pack, config, session.folder.parent / "latents")
-    return replace(session.data, prior=prior, class_prompt=config.tuning.class_prompt)
+    return replace(data, prior=prior, class_prompt=config.tuning.class_prompt)
 
 
 def _uses_identity(knobs: Tuning) -> bool:
     """Whether eq. 7 has a weight and rows to count on."""
     return knobs.lambda_identity > 0 and knobs.composed
+
+
+def _uses_structure(knobs: Tuning) -> bool:
+    """Whether a structure loss has a weight and rows to count on."""
+    return knobs.composed and any((knobs.lambda_structure, knobs.lambda_contrast, knobs.lambda_appearance))
 
 
 def _trainable(backbone: Backbone, knobs: Tuning, seed: int) -> adapters.Groups:
@@ -184,5 +215,6 @@ def _write(folder: Path, session: Session, progress: Progress, tokens: Path) -> 
             shutil.copyfile(path, folder / "samples" / path.name)
     composed = np.array(Image.open(folder / "samples" / f"step-{progress.best_step:05d}-0.png").convert("RGB"))
     pictures = {"source": session.prepared.source[0].image(), "reference": session.prepared.reference[0].image(), "composed": composed}
-    draw_attention(backbone, AttentionMaps(backbone.unet, session.pack.attention_resolution), pictures, folder / "attention")
+    maps = AttentionMaps(backbone.unet, session.pack.attention_resolution)
+    draw_attention(backbone, maps, pictures, folder / "attention", session.data.word)
     return adapters.tensor_hash(last), adapters.tensor_hash(progress.best)

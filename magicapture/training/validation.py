@@ -1,7 +1,8 @@
-"""Fixed-seed samples scored by the judge while training, and pictures of where the tokens look."""
+"""Fixed-seed samples scored by the judge (of objects: by the structure network) while training, and pictures of where the tokens look."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.embed import Embedder
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack
+from magicapture.scoring.structure import StructureScorer
 from magicapture.training.attention import AttentionMaps
-from magicapture.training.prompts import DEFAULT_PROMPT, TOKENS, VALIDATION_PROMPTS
+from magicapture.training.prompts import PERSON, TOKENS, templates, validation_prompts
 
 #: First seed of validation pictures, far from those that results are reported with (design, principle 8).
 FIRST_SEED = 7_000_000
@@ -27,21 +29,51 @@ _MAP_TIME = 0.4
 _HEAT = np.array([[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]], np.float32)
 
 
-class Validation:
-    """Samples the composed validation prompts and scores them: mean cosine, by the judge, to the mean source embedding.
+class FaceScore:
+    """Mean cosine, by the judge, to the mean source embedding.
 
     A picture in which no face is found counts 0, which is what a stranger's face would count: losing the face is no better
-    than losing the person. Sampling has generators of its own, so training is the same with and without validation.
+    than losing the person.
     """
 
-    def __init__(self, backbone: Backbone, pack: Pack, prepared: PreparedSet, config: Config, folder: Path) -> None:
-        self.backbone, self.config, self.folder = backbone, config, folder
+    def __init__(self, pack: Pack, prepared: PreparedSet) -> None:
         mean = prepared.embeddings("judge", "source").mean(axis=0)
         self.person = mean / max(float(np.linalg.norm(mean)), 1e-12)
         self.detector = FaceDetector(pack)
         self.judge = Embedder(pack, "judge")
-        count = config.tuning.samples
-        self.prompts = [VALIDATION_PROMPTS[i % len(VALIDATION_PROMPTS)] for i in range(count)]
+
+    def __call__(self, images: np.ndarray) -> float:
+        """Of pictures (n, H, W, 3) uint8."""
+        embeddings, found = self.judge.embed_faces(images, self.detector)
+        return float(np.where(found, embeddings @ self.person, 0.0).mean())
+
+
+class ObjectScore:
+    """Half the structure kept from the photos, half the appearance of the looks (``scoring.structure``), mean over the pictures.
+
+    Both, because a picture that is a photo again, or a look again, is good at one of them.
+    """
+
+    def __init__(self, pack: Pack, prepared: PreparedSet) -> None:
+        self.scorer = StructureScorer(pack)
+        self.photos, self.looks = ([item.image() for item in items] for items in (prepared.source, prepared.reference))
+
+    def __call__(self, images: np.ndarray) -> float:
+        """Of pictures (n, H, W, 3) uint8."""
+        return float(np.mean(self.scorer.score(list(images), self.photos, self.looks)))
+
+
+class Validation:
+    """Samples the composed validation prompts and scores them: :class:`FaceScore`, or for objects :class:`ObjectScore`.
+
+    Sampling has generators of its own, so training is the same with and without validation.
+    """
+
+    def __init__(self, backbone: Backbone, pack: Pack, prepared: PreparedSet, config: Config, folder: Path) -> None:
+        self.backbone, self.config, self.folder = backbone, config, folder
+        self.score: Callable[[np.ndarray], float] = FaceScore(pack, prepared) if prepared.faces else ObjectScore(pack, prepared)
+        count, known = config.tuning.samples, validation_prompts(config.training.class_word)
+        self.prompts = [known[i % len(known)] for i in range(count)]
         reported = set(config.generation.seeds)
         self.seeds = [seed for seed in range(FIRST_SEED, FIRST_SEED + count + len(reported)) if seed not in reported][:count]
 
@@ -51,8 +83,7 @@ class Validation:
         self.folder.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):
             Image.fromarray(image).save(self.folder / f"step-{step:05d}-{index}.png")
-        embeddings, found = self.judge.embed_faces(images, self.detector)
-        return float(np.where(found, embeddings @ self.person, 0.0).mean())
+        return self.score(images)
 
     def sample(self) -> np.ndarray:
         """Pictures (samples, H, W, 3) uint8 at the scales that inference uses."""
@@ -67,7 +98,7 @@ class Validation:
             adapters.set_scales(self.backbone)
 
 
-def draw_attention(backbone: Backbone, attention: AttentionMaps, pictures: dict[str, np.ndarray], folder: Path) -> None:
+def draw_attention(backbone: Backbone, attention: AttentionMaps, pictures: dict[str, np.ndarray], folder: Path, word: str = PERSON) -> None:
     """Write each picture as ``<name>.png`` and over it where each token looks, ``<name>-v1.png`` and ``<name>-v2.png``.
 
     The pictures (H, W, 3) uint8 are noised to 0.4 T by a fixed seed and predicted under the default composed prompt; maps
@@ -75,7 +106,7 @@ def draw_attention(backbone: Backbone, attention: AttentionMaps, pictures: dict[
     """
     folder.mkdir(parents=True, exist_ok=True)
     images = torch.from_numpy(np.stack(list(pictures.values()))).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
-    prompts = [DEFAULT_PROMPT] * len(images)
+    prompts = [templates("composed", word)[0]] * len(images)
     with torch.no_grad():
         latents = backbone.encode_images(images)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)

@@ -36,6 +36,7 @@ from magicapture.world.parsing import agreement
 from magicapture.world.recognition import crop_batch, held_out, verification
 from magicapture.world.render import render_background
 from magicapture.world.splits import seeds
+from magicapture.world.structure_training import structure_scores
 
 RECOGNISERS = ("recogniser", "judge", "referee")
 SCENES = 400
@@ -49,7 +50,9 @@ def measure(pack: Pack, work: Path, roles: tuple[str, ...] = ()) -> dict[str, An
     unknown = [role for role in roles if role not in ROLES]
     if unknown:
         raise ValueError(f"{', '.join(map(repr, unknown))} cannot be measured; there are: {', '.join(ROLES)}")
-    scores: dict[str, Any] = {name: function(pack, work) for name, function in ROLES.items() if not roles or name in roles}
+    # A pack may go without the optional role; asked for by name it is missed.
+    named = roles or [name for name in ROLES if name != "structure" or name in pack.roles]
+    scores: dict[str, Any] = {name: ROLES[name](pack, work) for name in ROLES if name in named}
     if not roles:
         scores["size_mb"] = round(sum(p.stat().st_size for p in pack.folder.rglob("*") if p.is_file()) / 1e6, 1)
     return scores
@@ -224,6 +227,7 @@ def _average_precision(hits: list[tuple[float, bool]], total: int) -> float:
 ROLES: dict[str, Callable[[Pack, Path], dict[str, Any]]] = {
     "vae": vae_scores, "text_to_image": text_to_image_scores, "detector": detector_scores, "recogniser": recogniser_scores,
     "parser": parser_scores, "clip": clip_scores, "aesthetic": aesthetic_scores, "upscaler": upscaler_scores, "restorer": restorer_scores,
+    "structure": structure_scores,
 }  # fmt: skip
 
 

@@ -10,13 +10,26 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import nn
-from transformers import CLIPModel
+from transformers import CLIPModel, ViTModel
 
 from magicapture.artifacts import sha256_file, write_text
 from magicapture.backbones.recogniser import INPUT, FaceNet, fold
 from magicapture.world.architecture import RESOLUTION, TEXT_LENGTH, random_diffusion
 from magicapture.world.export import export_onnx, round_to_half, write_half
-from magicapture.world.networks import CLIP_MEAN, CLIP_STD, STRIDES, Detector, FaceParser, Restorer, Upscaler, build_aesthetic, build_clip
+from magicapture.world.networks import (
+    CLIP_MEAN,
+    CLIP_STD,
+    STRIDES,
+    STRUCTURE_MEAN,
+    STRUCTURE_STD,
+    Detector,
+    FaceParser,
+    Restorer,
+    Upscaler,
+    build_aesthetic,
+    build_clip,
+    build_structure,
+)
 from magicapture.world.tokenizer import build_tokenizer
 
 ARCHITECTURES = {"recogniser": "residual", "judge": "plain", "referee": "dense"}
@@ -39,7 +52,10 @@ ROLES: dict[str, tuple[str, dict[str, Any]]] = {
     "aesthetic": ("aesthetic.safetensors", {"activation": "relu"}),
     "restorer": ("restorer.onnx", {"size": RESTORER_SIZE}),
     "upscaler": ("upscaler.onnx", {"scale": Upscaler.SCALE}),
+    "structure": ("structure", {"size": RESOLUTION, "mean": list(STRUCTURE_MEAN), "std": list(STRUCTURE_STD), "layer": -1}),
 }
+#: Roles that a pack may go without: only objects need them.
+OPTIONAL = ("structure",)
 
 
 def write_recogniser(folder: Path, role: str, model: FaceNet) -> None:
@@ -94,11 +110,20 @@ def write_aesthetic(folder: Path, model: nn.Module) -> None:
     write_half(folder / ROLES["aesthetic"][0], model.state_dict())
 
 
+def write_structure(folder: Path, model: ViTModel) -> None:
+    """Role structure: a transformers folder, weights in fp16."""
+    target = folder / ROLES["structure"][0]
+    model.save_pretrained(target)
+    write_half(target / "model.safetensors", {name: value.clone() for name, value in load_file(target / "model.safetensors").items()})
+
+
 def write_pack_yaml(folder: Path, version: str, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
     """pack.yaml for the role files that lie in ``folder``; ``settings`` adds to those of ROLES. Raises FileNotFoundError."""
     roles = {}
     for name, (path, known) in ROLES.items():
         target = folder / path
+        if not target.exists() and name in OPTIONAL:
+            continue
         if not target.exists():
             raise FileNotFoundError(f"{target} is missing: train or write role {name!r} first")
         files = sorted(p for p in target.rglob("*") if p.is_file()) if target.is_dir() else [target]
@@ -106,6 +131,7 @@ def write_pack_yaml(folder: Path, version: str, settings: Mapping[str, Mapping[s
         roles[name] = {
             "path": path,
             "sha256": {str(file.relative_to(base)): sha256_file(file) for file in files},
+            **({"optional": True} if name in OPTIONAL else {}),
             "licence": "Apache-2.0",
             "commercial": True,
             "settings": {**known, **(settings or {}).get(name, {})},
@@ -133,6 +159,7 @@ def random_pack(folder: Path, seed: int = 0) -> None:
     write_restorer(folder, Restorer())
     write_clip(folder, build_clip(folder / "clip"))
     write_aesthetic(folder, build_aesthetic())
+    write_structure(folder, build_structure())
     if not (folder / "diffusion").is_dir():
         random_diffusion(folder / "diffusion", seed)
     write_pack_yaml(folder, "random")

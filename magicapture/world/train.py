@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-SMALL = ("recogniser", "judge", "referee", "detector", "parser", "clip", "aesthetic", "upscaler", "restorer")
+SMALL = ("recogniser", "judge", "referee", "detector", "parser", "clip", "aesthetic", "upscaler", "restorer", "structure")
 ORDER = ("vae", "unet", *SMALL, "pack")
 _TRAINERS = {
     "vae": "autoencoder.train_vae",
@@ -34,6 +34,7 @@ _TRAINERS = {
     "aesthetic": "clip_training.train_aesthetic",
     "upscaler": "restoration.train_upscaler",
     "restorer": "restoration.train_restorer",
+    "structure": "structure_training.train_structure",
     "pack": "card.embed",
 }
 

@@ -83,6 +83,18 @@ def test_grey_cmyk_palette_and_bits(tmp_path: Path, image: np.ndarray) -> None:
     _near(_save(tmp_path / "float.tiff", Image.fromarray(grey[:, :, 0].astype(np.float32) / 255)), grey, 0.6)
 
 
+def test_alpha_is_kept_on_grey_only_where_asked(tmp_path: Path, image: np.ndarray) -> None:
+    alpha = np.full(image.shape[:2], 255, np.uint8)
+    alpha[:30] = 0
+    path = _save(tmp_path / "cut.png", Image.fromarray(np.dstack([image, alpha])))
+    photo = decode(path, PIXELS, alpha=True)
+    assert photo.alpha is not None and np.array_equal(photo.alpha, alpha) and decode(path, PIXELS).alpha is None
+    assert (photo.image[:30] == 128).all() and np.array_equal(photo.image[30:], image[30:])
+    opaque = _save(tmp_path / "opaque.png", Image.fromarray(np.dstack([image, np.full_like(alpha, 255)])))
+    plain = _save(tmp_path / "plain.png", Image.fromarray(image))
+    assert all(decode(path, PIXELS, alpha=True).alpha is None for path in (opaque, plain))
+
+
 def test_alpha_goes_onto_white(tmp_path: Path, image: np.ndarray) -> None:
     alpha = np.full(image.shape[:2], 255, np.uint8)
     alpha[:30], alpha[30:40] = 0, 128

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from magicapture.config import Preprocess
 from magicapture.faces.analysis import Face
 from magicapture.references.errors import SetAside
-from magicapture.references.framing import Square, frame
+from magicapture.references.framing import Square, frame, frame_object
 
 KNOBS = Preprocess()
 
@@ -72,3 +72,12 @@ def test_points_and_pixels_move_together(side: int, resolution: int) -> None:
     ys, xs = np.mgrid[:resolution, :resolution] + 0.5
     weight = cut[:, :, 0] / cut[:, :, 0].sum(dtype=np.float64)
     np.testing.assert_allclose([(weight * xs).sum(), (weight * ys).sum()], square.move(centre, resolution), atol=0.15)
+
+
+def test_an_object_is_in_the_middle_as_far_as_the_picture_allows() -> None:
+    mask = np.zeros((200, 400), bool)
+    mask[50:100, 300:380] = True
+    assert frame_object(mask) == Square(200, 0, 200)
+    mask[50:100, 200:380] = True
+    assert frame_object(mask) == Square(190, 0, 200)
+    assert frame_object(np.ones((300, 500), bool)) == Square(100, 0, 300)

@@ -27,7 +27,7 @@ def test_each_kind_names_its_tokens_once() -> None:
 def test_the_default_inference_prompt_is_trained_and_not_the_one_validated() -> None:
     assert Generation().prompts == (prompts.DEFAULT_PROMPT,)
     assert prompts.DEFAULT_PROMPT in prompts.TEMPLATES["composed"]
-    assert prompts.DEFAULT_PROMPT not in prompts.VALIDATION_PROMPTS
+    assert prompts.DEFAULT_PROMPT not in prompts.validation_prompts()
 
 
 def test_drawing_reaches_every_template_and_is_a_function_of_the_generator() -> None:

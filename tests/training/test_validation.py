@@ -11,7 +11,7 @@ from magicapture.config import Config
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack
 from magicapture.training.session import Session
-from magicapture.training.validation import FIRST_SEED, Validation
+from magicapture.training.validation import FIRST_SEED, FaceScore, Validation
 from tests.faces import tinypack
 
 
@@ -22,18 +22,21 @@ def validation(make_session: Callable[..., Session], pack: Pack, prepared: Prepa
 
 def test_the_score_is_the_judges_mean_cosine_and_a_lost_face_counts_zero(validation: Validation, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = np.stack([tinypack.draw(64, 64, [(32, 32, 30, 0)]), tinypack.draw(64, 64, [(32, 32, 30, 1)]), tinypack.draw(64, 64, [])])
-    embeddings, found = validation.judge.embed_faces(faces, validation.detector)
+    score = validation.score
+    assert isinstance(score, FaceScore)
+    embeddings, found = score.judge.embed_faces(faces, score.detector)
     assert found.tolist() == [True, True, False]
-    validation.person = embeddings[0]
+    score.person = embeddings[0]
     monkeypatch.setattr(validation, "sample", lambda: faces)
     assert validation(7) == pytest.approx((1 + float(embeddings[1] @ embeddings[0]) + 0) / 3, abs=1e-5)
     assert sorted(path.name for path in validation.folder.iterdir()) == [f"step-00007-{i}.png" for i in range(3)]
 
 
 def test_the_judge_scores_and_not_the_recogniser_that_trains(validation: Validation, prepared: PreparedSet) -> None:
-    assert validation.judge.role == "judge"
+    score = validation.score
+    assert isinstance(score, FaceScore) and score.judge.role == "judge"
     mean = prepared.embeddings("judge", "source").mean(axis=0)
-    assert np.allclose(validation.person, mean / np.linalg.norm(mean))
+    assert np.allclose(score.person, mean / np.linalg.norm(mean))
 
 
 def test_samples_are_fixed_and_draw_nothing_from_the_global_generator(validation: Validation, config: Config) -> None:

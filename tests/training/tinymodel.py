@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,17 @@ def build_prepared(out: Path, faceless: bool = False) -> Path:
         embeddings={"source.recogniser": unit(3, 128), "source.judge": unit(3, 4)},
         descriptions={"source": "a person with light skin", "reference": ""},
     )
+
+
+def build_objects(out: Path) -> Path:
+    """Two photos of a thing and two looks, without a face anywhere."""
+    photos, looks = ([picture(f"{name}{i}", first + i, face=False) for i in range(2)] for name, first in (("s", 30), ("r", 40)))
+    inside = picture("mask", 0).mask
+    empty = np.zeros((0, 0), np.float32)
+    return prepared.write(
+        out, resolution=RESOLUTION, source=[replace(photo, mask=inside) for photo in photos], reference=looks,
+        embeddings={"source.recogniser": empty, "source.judge": empty}, descriptions={"source": "a round vase", "reference": ""},
+    )  # fmt: skip
 
 
 def _sha(path: Path) -> str:

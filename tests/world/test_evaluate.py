@@ -20,6 +20,7 @@ from magicapture.world import (
     loop,
     measure_diffusion,
     recognition,
+    structure_training,
 )
 from magicapture.world.architecture import build_vae
 from magicapture.world.datasets import Plan
@@ -75,6 +76,7 @@ def test_every_role_of_a_pack_is_measured_and_embedded(pack: Pack, tmp_path: Pat
     monkeypatch.setattr(diffusion_data, "SHARD", 100)
     for name, value in (("SAMPLES", 6), ("STEPS", 2), ("TRAINING_SHARDS", 1)):
         monkeypatch.setattr(measure_diffusion, name, value)
+    monkeypatch.setattr(structure_training, "SHARD", 6)
     monkeypatch.setattr(attributes, "SHARDS", 1)
     monkeypatch.setattr(attributes, "STEPS", 2)
     work, target = tmp_path / "work", tmp_path / "packs" / "mini"

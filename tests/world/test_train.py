@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
-from magicapture.world import clip_training, datasets, detection, diffusion_data, loop, parsing, recognition, train
+from magicapture.backbones.structure import load_structure
+from magicapture.packs import load_pack
+from magicapture.world import (
+    clip_training,
+    datasets,
+    detection,
+    diffusion_data,
+    loop,
+    packing,
+    parsing,
+    recognition,
+    structure_training,
+    train,
+)
 from magicapture.world.card import segments
 from magicapture.world.datasets import Plan
 from magicapture.world.packing import HISTORY, ROLES
@@ -28,6 +43,9 @@ def small_world() -> None:
         patch.setattr(clip_training, "SHARDS", 1)
         patch.setattr(clip_training, "SAMPLES", 40)
         patch.setattr(diffusion_data, "SHARD", 40)
+        patch.setattr(structure_training, "BATCH", 4)
+        patch.setattr(structure_training, "SHARD", 6)
+        patch.setattr(structure_training, "SHARDS", 3)
         yield
 
 
@@ -36,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("training")
 
 
-@pytest.mark.parametrize("role", ["recogniser", "detector", "parser", "clip", "aesthetic", "upscaler", "restorer"])
+@pytest.mark.parametrize("role", ["recogniser", "detector", "parser", "clip", "aesthetic", "upscaler", "restorer", "structure"])
 def test_role_trains_and_delivers(small_world: None, folder: Path, role: str) -> None:
     train.trainer(role)(folder, steps=2, seed=3)
     delivered = folder / "pack" / ROLES[role][0]
@@ -110,3 +128,48 @@ def test_unknown_role_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     with pytest.raises(SystemExit):
         train.main()
     assert "jury" in capsys.readouterr().err
+
+
+def test_structure_is_a_role_that_a_pack_loads_measures_and_goes_on_from(small_world: None, tmp_path: Path) -> None:
+    packing.random_pack(tmp_path / "pack")
+    shutil.rmtree(tmp_path / "pack" / "structure")
+    packing.write_pack_yaml(tmp_path / "pack", "without")
+    assert "structure" not in load_pack(tmp_path / "pack").roles
+    train.trainer("structure")(tmp_path, steps=2, seed=3)
+    packing.write_pack_yaml(tmp_path / "pack", "test")
+    pack = load_pack(tmp_path / "pack")
+    assert pack.role("structure").optional and 0.8e6 < pack.path("structure").joinpath("model.safetensors").stat().st_size < 1.2e6
+    net = load_structure(pack)
+    found = net(torch.zeros(2, 3, 64, 64))
+    assert found.keys.shape == (2, 256, 96) and found.cls.shape == (2, 96)
+    scores = structure_training.structure_scores(pack, tmp_path)
+    assert all(0 <= scores[name] <= 1 for name in ("shape_found", "look_found"))
+    packing.random_pack(tmp_path / "other" / "pack")
+    train.trainer("structure")(tmp_path / "other", steps=2, seed=4, rate=1e-9, pack=pack)
+    packing.write_pack_yaml(tmp_path / "other" / "pack", "test")
+    on = load_structure(load_pack(tmp_path / "other" / "pack"))
+    torch.testing.assert_close(on.vit.state_dict(), net.vit.state_dict(), atol=1e-3, rtol=1e-3)
+
+
+def test_patches_are_told_what_part_they_show_and_how_deep(small_world: None, tmp_path: Path) -> None:
+    parts = np.zeros((1, 64, 64), np.uint8)
+    parts[0, 8:40, 8:40] = 20
+    shares, depth = structure_training.patch_targets(parts)
+    assert shares.shape == (1, 256, 23) and torch.allclose(shares.sum(2), torch.ones(1, 256))
+    grid = shares[0].view(16, 16, 23)
+    assert grid[2:10, 2:10, 20].min() == 1 and grid[:2, :, 0].min() == 1
+    deep = depth[0].view(16, 16)
+    assert deep[5, 5] > deep[2, 2] > deep[0, 0] == 0
+    pairs = structure_training.Pairs.load(tmp_path, "validation", 1)
+    rows = np.arange(6)
+    images, _ = pairs.triples(rows)
+    assert np.array_equal(images[12:], pairs.images[(rows + 1) % 6, 0])  # the look of the second picture, another shape
+    assert np.array_equal(pairs.parts[:, 0], pairs.parts[:, 1])  # an object is where it is whatever its texture
+
+
+def test_the_same_look_elsewhere_is_no_negative() -> None:
+    cls = torch.eye(6)
+    cls[2] = cls[1]  # the first row's second picture is the second row's first one
+    free = structure_training.look_contrast(cls, torch.zeros(2, 2, dtype=torch.bool))[0]
+    masked = structure_training.look_contrast(cls, torch.ones(2, 2, dtype=torch.bool))[0]
+    assert masked < free
