@@ -24,7 +24,7 @@ from magicapture.backbones.recogniser import FaceNet
 from magicapture.config import Tuning
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack, PackError, load_pack, trained_against
-from magicapture.training import tuning
+from magicapture.training import inversion, tuning
 from tests.training import tinymodel
 from tests.training.conftest import tiny_config
 
@@ -73,7 +73,7 @@ def test_stopping_and_going_on_equals_one_run(prepared: PreparedSet, pack: Pack,
 SCRIPT = """
 import json, sys
 from magicapture.config import load_config
-from magicapture.training import tuning
+from magicapture.training import inversion, tuning
 prepared, tokens, out, config, checkpoints = sys.argv[1:]
 tuning.run(prepared, tokens, out, load_config(json.load(open(config))), 0, checkpoints)
 """
@@ -143,9 +143,14 @@ def networks(pack: Pack, tmp_path: Path) -> Pack:
     return load_pack(tmp_path / "pack")
 
 
-def test_another_network_of_the_pack_trains_and_is_recorded(
-    prepared: PreparedSet, networks: Pack, tokens: Path, adapter: Path, tmp_path: Path
-) -> None:
+def _tokens_of(pack: Pack, prepared: PreparedSet, folder: Path) -> Path:
+    """Phase 1 in one step on that very pack: tokens of another one are refused."""
+    return inversion.run(prepared.folder, folder / "tokens", tiny_config(pack, "inversion.steps=1"), 0, folder / "checkpoints")
+
+
+def test_another_network_of_the_pack_trains_and_is_recorded(prepared: PreparedSet, networks: Pack, adapter: Path, tmp_path: Path) -> None:
+    tokens = _tokens_of(networks, prepared, tmp_path)
+
     def train(name: str, *knobs: str) -> tuple[Any, float]:
         config = tiny_config(networks, "tuning.steps=1", *knobs)
         out = tuning.run(prepared.folder, tokens, tmp_path / name, config, 0, tmp_path / "checkpoints")
@@ -160,9 +165,9 @@ def test_another_network_of_the_pack_trains_and_is_recorded(
     assert loss != pytest.approx(other_loss, abs=1e-4) and 0 <= other_loss <= 2
 
 
-def test_a_network_that_judges_or_is_not_there_is_refused_before_training(
-    prepared: PreparedSet, networks: Pack, tokens: Path, tmp_path: Path
-) -> None:
+def test_a_network_that_judges_or_is_not_there_is_refused_before_training(prepared: PreparedSet, networks: Pack, tmp_path: Path) -> None:
+    tokens = _tokens_of(networks, prepared, tmp_path)
+
     def train(*knobs: str) -> Path:
         config = tiny_config(networks, "tuning.steps=1", *knobs)
         return tuning.run(prepared.folder, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints")
@@ -171,7 +176,7 @@ def test_a_network_that_judges_or_is_not_there_is_refused_before_training(
         train("tuning.recogniser=arcface")
     with pytest.raises(PackError, match="no role adaface_torch, which tuning.recogniser=adaface asks for; it offers: arcface, cosface"):
         train("tuning.recogniser=adaface")
-    assert not (tmp_path / "checkpoints").exists()
+    assert not list((tmp_path / "checkpoints").glob("tuning-*"))
     allowed = train("tuning.recogniser=arcface", "evaluation.allow_trained_network=true")
     assert read_manifest(allowed, "adapter")["content"]["recogniser"]["onnx"] == sha256_file(networks.path("judge"))
     without = train("tuning.recogniser=adaface", "tuning.lambda_identity=0")
