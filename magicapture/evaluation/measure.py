@@ -16,7 +16,6 @@ from magicapture.packs import Pack
 from magicapture.scoring import likeness
 from magicapture.scoring.aesthetic import AestheticScorer
 from magicapture.scoring.clip import ClipEncoder
-from magicapture.scoring.structure import StructureScorer
 from magicapture.scoring.style import StyleScorer
 
 ROLES = ("clip", "aesthetic")
@@ -67,6 +66,8 @@ class Measurer:
         self.aesthetic = AestheticScorer(pack, encoder=clip)
         self.levels = Levels(None, "", None)
         if not prepared.faces:
+            from magicapture.scoring.structure import StructureScorer  # reads the room of the backbones, which faces do without
+
             self.structure = StructureScorer(pack, device) if "structure" in pack.roles else None
             return
         self.detector = FaceDetector(pack, device)

@@ -25,13 +25,15 @@ CODE_SUFFIXES = (".py", ".html", ".j2", ".css")
 SECTIONS: dict[str, tuple[str, ...]] = {
     "preprocess": ("preprocess",),
     "inversion": ("training", "inversion"),
-    "tuning": ("training", "tuning", "generation"),
+    "tuning": ("training", "tuning", "generation", "evaluation"),
     "generation": ("generation", "evaluation"),
     "postprocessing": ("postprocessing",),
     "evaluation": ("preprocess", "training", "inversion", "tuning", "generation", "postprocessing", "evaluation", "promotion"),
 }
-# Validation while tuning samples with the user's sampler and scales and avoids the user's seeds, but has its own prompts.
-UNREAD = {"tuning": ("generation.prompts",)}
+# Validation while tuning samples with the user's sampler and scales and avoids the user's seeds, but has its own prompts; of evaluation
+# tuning asks only whether the network trained against may judge.
+_SCORING = ("weight_identity", "weight_style", "weight_aesthetic", "baseline_images", "strangers")
+UNREAD = {"tuning": ("generation.prompts", *(f"evaluation.{knob}" for knob in _SCORING))}
 
 
 def stage_config(config: Config, stage: str) -> str:

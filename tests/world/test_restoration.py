@@ -64,7 +64,7 @@ def test_face_pairs_are_the_same_face(tmp_path: Path, portraits: Samples) -> Non
 
 def test_a_face_crop_is_recognised_in_the_recognisers_framing(portraits: Samples) -> None:
     image, points = portraits.images[0], portraits.keypoints[0]
-    crop = warp(image, matrix(points, 128, TEMPLATE), 128, 128)
+    crop = warp(image, matrix(points - 0.5, 128, TEMPLATE), 128, 128)  # on pixel grids, as recognisers' crops are
     found = recognised(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 127.5 - 1)[0].permute(1, 2, 0).numpy()
     wanted = align(image, points).astype(float) / 127.5 - 1
     assert found.shape == wanted.shape == (112, 112, 3)
