@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.lineup_sheet import Lineup, Row, sheet_html, sheet_png
-from benchmarks.pairs import Pair, draw, draw_pictures, levels_of, source_embeddings
+from benchmarks.pairs import Pair, claim, draw, draw_pictures, levels_of, source_embeddings
 from magicapture import stages
 from magicapture.artifacts import MANIFEST, read_manifest, write_bytes, write_json, write_text
 from magicapture.config import Config, load_config
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     config = load_config(options.config, [*(QUICK if options.quick else ()), *options.set])
     out: Path = options.out
-    _claim(out, {"people": options.people, "looks": options.looks, "matched": options.matched, "split": options.split}, config)
+    claim(out, {"people": options.people, "looks": options.looks, "matched": options.matched, "split": options.split}, config)
     groups = draw(out, options.people, options.looks, options.matched, options.split)
     pairs = [pair for group in groups for pair in group]
     started = time.monotonic()
@@ -218,15 +218,6 @@ def _portraits(pair: Pair) -> list[np.ndarray]:
     items = [item for item in json.loads((folder / "scores.json").read_text())["items"] if item["kind"] == "portrait"]
     best = sorted(items, key=lambda item: item["rank"])[:SHOWN]
     return [np.array(Image.open(folder / item["file"]).convert("RGB")) for item in best]
-
-
-def _claim(out: Path, options: dict[str, Any], config: Config) -> None:
-    """A folder belongs to one set of options: a second call continues it, a different one is refused."""
-    wanted = {**options, "config": config.model_dump(mode="json"), "pack_digest": load_pack(config.pack).digest()}
-    file = out / "options.json"
-    if file.is_file() and json.loads(file.read_text()) != json.loads(json.dumps(wanted)):
-        raise SystemExit(f"{out} holds a line-up of other options or another pack; choose another folder or remove it")
-    write_json(file, wanted)
 
 
 def _shown(value: dict[str, Any] | None) -> str:

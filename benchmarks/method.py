@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.method_scores import collapsed, stray_attention, world_likeness
 from benchmarks.method_sheet import write_document
-from benchmarks.pairs import Pair, draw, draw_pictures
+from benchmarks.pairs import Pair, claim, draw, draw_pictures
 from magicapture import stages
 from magicapture.artifacts import MANIFEST, read_manifest, write_json
 from magicapture.config import Config, load_config
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options.methods or list(METHODS)
     configs = {name: configure(options.preset, METHODS[name], options.quick, options.set) for name in chosen}
     base = configure(options.preset, METHODS["magicapture"], options.quick, options.set)
-    _claim(out, base, options)
+    claim(out, {name: str(getattr(options, name)) for name in ("people", "looks", "split", "preset", "quick", "set")}, base)
     cases = cases_of(out, options.people, options.looks, options.split, options.quick)
     started, context = time.monotonic(), multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
@@ -205,16 +205,6 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def _portraits(folder: Path) -> list[dict[str, Any]]:
     return [item for item in json.loads((folder / "scores.json").read_text())["items"] if item["kind"] == "portrait"]
-
-
-def _claim(out: Path, config: Config, options: argparse.Namespace) -> None:
-    """A folder belongs to one set of options: a second call continues it, a different one is refused."""
-    given = {name: str(getattr(options, name)) for name in ("people", "looks", "split", "preset", "quick", "set")}
-    wanted = {**given, "config": config.model_dump(mode="json"), "pack_digest": load_pack(config.pack).digest()}
-    file = out / "options.json"
-    if file.is_file() and json.loads(file.read_text()) != json.loads(json.dumps(wanted)):
-        raise SystemExit(f"{out} holds results of other options, knobs or another pack; choose another folder or remove it")
-    write_json(file, wanted)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import write_text
+from magicapture.artifacts import write_json, write_text
+from magicapture.config import Config
 from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.embed import Embedder
 from magicapture.faces.prepared import PreparedSet
+from magicapture.packs import load_pack
 from magicapture.scoring.likeness import csim
 from magicapture.world.captions import attribute_prompt
 from magicapture.world.looks import Look
@@ -34,6 +39,15 @@ class Pair:
     person: Person
     look: Look
     seed: int
+
+
+def claim(out: Path, options: Mapping[str, Any], config: Config) -> None:
+    """A folder belongs to one set of options: a second call continues it, a different one is refused (SystemExit)."""
+    wanted = {**options, "config": config.model_dump(mode="json"), "pack_digest": load_pack(config.pack).digest()}
+    file = out / "options.json"
+    if file.is_file() and json.loads(file.read_text()) != json.loads(json.dumps(wanted)):
+        raise SystemExit(f"{out} holds results of other options, knobs or another pack; choose another folder or remove it")
+    write_json(file, wanted)
 
 
 def draw(out: Path, people: int, looks: int, matched: bool, split: str) -> list[list[Pair]]:

@@ -134,7 +134,8 @@ def load(folder: str | Path, backbone: Backbone, unet_scale: float = 1.0, text_s
     weights.put_back(backbone)
     groups = lora.attach(backbone, stored.rank, stored.alpha, dropout=0.0, seed=0) if stored.rank else lora.Groups([], [])
     try:
-        weights.replace(backbone, {name: tensor for name, tensor in stored.tensors.items() if _of_network(name) and not stored.rank})
+        if not stored.rank:
+            weights.make_room(backbone, {name: tensor for name, tensor in stored.tensors.items() if _of_network(name)})
         restore(backbone, stored.tensors)
     except ValueError as error:
         if stored.rank:

@@ -45,16 +45,17 @@ def changed(backbone: Backbone) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in _named(backbone) if name in backbone.untuned}
 
 
-def replace(backbone: Backbone, tensors: dict[str, Tensor]) -> None:
-    """Put an adapter's own weights on the backbone, frozen. Raises KeyError or ValueError for weights of another model."""
+def make_room(backbone: Backbone, tensors: dict[str, Tensor]) -> None:
+    """Remember what own weights are before an adapter's are copied over them (``files.restore``).
+
+    Raises ValueError for weights of another model.
+    """
     own = dict(_named(backbone))
     for name, tensor in tensors.items():
         if name not in own or own[name].shape != tensor.shape:
             raise ValueError(f"{name} {tuple(tensor.shape)} has no place in this model; was it trained on another one?")
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            backbone.untuned.setdefault(name, own[name].detach().clone())
-            own[name].copy_(tensor)
+    for name in tensors:
+        backbone.untuned.setdefault(name, own[name].detach().clone())
 
 
 def put_back(backbone: Backbone) -> None:

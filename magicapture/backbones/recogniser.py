@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from magicapture.backbones.iresnet import BLOCKS, IResNet
@@ -20,6 +21,30 @@ from magicapture.packs import Pack, PackError
 
 DIMENSIONS = 128
 INPUT = 112
+
+
+def aligned(pictures: Tensor, transforms: Tensor, offsets: Tensor, size: int = INPUT) -> Tensor:
+    """Faces in the recogniser's framing, differentiable in the pictures; equals ``faces.align.align`` up to rounding.
+
+    Args:
+        pictures: (B, 3, H, W) in [-1, 1], parts of the whole pictures.
+        transforms: (B, 2, 3) similarities from px of the whole picture to px of the crop (``faces.align.matrix``).
+        offsets: (B, 2) px (x, y), where each part's top left corner lies in its whole picture.
+        size: side of the crop in px.
+
+    Returns:
+        (B, 3, size, size); black (-1) outside of the part.
+    """
+    height, width = pictures.shape[-2:]
+    transforms = transforms.to(pictures.device, torch.float32)
+    inverse = torch.linalg.inv(transforms[:, :, :2])
+    line = torch.arange(size, dtype=torch.float32, device=pictures.device)
+    cells = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).view(1, -1, 2)
+    points = (cells - transforms[:, None, :, 2]) @ inverse.transpose(1, 2) - offsets.to(pictures.device, torch.float32)[:, None]
+    # Integer coordinates are pixel centres (as in OpenCV); grid_sample's -1 and 1 are the outer edges.
+    grid = (2 * points + 1) / points.new_tensor([width, height]) - 1
+    crop = F.grid_sample(pictures.float() + 1, grid.view(-1, size, size, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
+    return crop - 1
 
 
 class ConvNorm(nn.Module):

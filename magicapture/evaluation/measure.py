@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from magicapture.faces.align import align
-from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.analysis import Face, FaceDetector
 from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask
-from magicapture.faces.prepared import PreparedSet
+from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
 from magicapture.scoring import likeness
 from magicapture.scoring.aesthetic import AestheticScorer
@@ -81,11 +81,7 @@ class Measurer:
         """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts."""
         if not self.prepared.faces:
             return self._objects(images)
-        found = [next(iter(self.detector.detect(image)), None) for image in images]
-        masks = [
-            np.zeros(image.shape[:2], bool) if face is None else face_mask(self.parser.parse(image), face.box)
-            for image, face in zip(images, found, strict=True)
-        ]
+        found, masks = self.find(images)
         where = [i for i, face in enumerate(found) if face is not None]
         cosine: dict[str, dict[int, float]] = {role: {} for role in self.embedders}
         if where:
@@ -94,10 +90,7 @@ class Measurer:
                 cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role]).tolist(), strict=True))
         looks = self.prepared.reference
         # Faces alone are hidden in both, whatever training leaves out of a look (preprocess.region).
-        parsings = [item.parsing() for item in looks]
-        nobody = np.zeros(parsings[0].shape, bool)
-        faces = [nobody if item.box is None else face_mask(parsing, item.box) for item, parsing in zip(looks, parsings, strict=True)]
-        style = self.style.score(images, masks, [item.image() for item in looks], faces)
+        style = self.style.score(images, masks, [item.image() for item in looks], face_masks(looks))
         aesthetic = self.aesthetic.score(images)
         return [
             Scores(
@@ -110,6 +103,15 @@ class Measurer:
             )
             for i in range(len(images))
         ]
+
+    def find(self, images: Sequence[np.ndarray]) -> tuple[list[Face | None], list[np.ndarray]]:
+        """The largest face of each picture, None where there is none, and its bool mask (H, W)."""
+        found = [next(iter(self.detector.detect(image)), None) for image in images]
+        masks = [
+            np.zeros(image.shape[:2], bool) if face is None else face_mask(self.parser.parse(image), face.box)
+            for image, face in zip(images, found, strict=True)
+        ]
+        return found, masks
 
     def _objects(self, images: Sequence[np.ndarray]) -> list[Scores]:
         looks = [item.image() for item in self.prepared.reference]
@@ -125,6 +127,12 @@ class Measurer:
         if cosine is None or genuine is None or stranger is None or not likeness.separable(genuine, stranger):
             return None
         return float(likeness.normalised(np.array(cosine), genuine, stranger))
+
+
+def face_masks(items: Sequence[PreparedItem]) -> list[np.ndarray]:
+    """Faces alone (H, W) bool of prepared pictures, whatever ``preprocess.region`` adds to their masks; all False without a face."""
+    parsings = [item.parsing() for item in items]
+    return [np.zeros(p.shape, bool) if item.box is None else face_mask(p, item.box) for p, item in zip(parsings, items, strict=True)]
 
 
 def rows(items: Sequence[dict[str, object]], scores: Sequence[Scores]) -> list[dict[str, object]]:

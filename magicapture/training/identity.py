@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from magicapture.backbones import Backbone
+from magicapture.backbones.recogniser import INPUT as CROP
+from magicapture.backbones.recogniser import aligned
 from magicapture.faces.align import align, crop_matrix
 from magicapture.faces.prepared import PreparedItem
 from magicapture.training import losses
-
-#: Side in px of the aligned crop that recognisers take.
-CROP = 112
 
 
 class FaceIdentity:
@@ -74,30 +73,6 @@ def embed_person(recogniser: nn.Module, photos: Sequence[PreparedItem]) -> Tenso
     crops = np.stack([align(photo.image(), photo.keypoints, CROP) for photo in photos if photo.keypoints is not None])
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
     return F.normalize(recogniser(pixels), dim=-1).mean(dim=0)
-
-
-def aligned(pictures: Tensor, transforms: Tensor, offsets: Tensor, size: int = CROP) -> Tensor:
-    """Faces in the recogniser's framing, differentiable in the pictures; equals ``faces.align.align`` up to rounding.
-
-    Args:
-        pictures: (B, 3, H, W) in [-1, 1], parts of the whole pictures.
-        transforms: (B, 2, 3) similarities from px of the whole picture to px of the crop (``faces.align.matrix``).
-        offsets: (B, 2) px (x, y), where each part's top left corner lies in its whole picture.
-        size: side of the crop in px.
-
-    Returns:
-        (B, 3, size, size); black (-1) outside of the part.
-    """
-    height, width = pictures.shape[-2:]
-    transforms = transforms.to(pictures.device, torch.float32)
-    inverse = torch.linalg.inv(transforms[:, :, :2])
-    line = torch.arange(size, dtype=torch.float32, device=pictures.device)
-    cells = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).view(1, -1, 2)
-    points = (cells - transforms[:, None, :, 2]) @ inverse.transpose(1, 2) - offsets.to(pictures.device, torch.float32)[:, None]
-    # Integer coordinates are pixel centres (as in OpenCV); grid_sample's -1 and 1 are the outer edges.
-    grid = (2 * points + 1) / points.new_tensor([width, height]) - 1
-    crop = F.grid_sample(pictures.float() + 1, grid.view(-1, size, size, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
-    return crop - 1
 
 
 def _transforms(keypoints: Tensor) -> Tensor:

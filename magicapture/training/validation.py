@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,24 +98,31 @@ class Validation:
             adapters.set_scales(self.backbone)
 
 
+@torch.no_grad()
+def token_maps(backbone: Backbone, attention: AttentionMaps, pictures: Sequence[np.ndarray], word: str = PERSON) -> Tensor:
+    """Where the tokens look in pictures (H, W, 3) uint8: (pictures, tokens, side, side) float32 on the CPU, means over layers and heads.
+
+    The pictures are noised to 0.4 T by a fixed seed and predicted under the default composed prompt.
+    """
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
+    prompts = [templates("composed", word)[0]] * len(images)
+    latents = backbone.encode_images(images)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
+    timesteps = torch.full((len(images),), round(_MAP_TIME * len(backbone.schedule.alphas_cumprod)), device=latents.device)
+    with attention.recording():
+        backbone.predict(backbone.schedule.add_noise(latents, noise, timesteps), timesteps, backbone.encode_prompts(prompts))
+    maps = attention.of(torch.stack([backbone.token_positions(prompts, token) for token in TOKENS], dim=1)).mean(dim=2).cpu()
+    attention.release()
+    return maps
+
+
 def draw_attention(backbone: Backbone, attention: AttentionMaps, pictures: dict[str, np.ndarray], folder: Path, word: str = PERSON) -> None:
     """Write each picture as ``<name>.png`` and over it where each token looks, ``<name>-v1.png`` and ``<name>-v2.png``.
 
-    The pictures (H, W, 3) uint8 are noised to 0.4 T by a fixed seed and predicted under the default composed prompt; maps
-    are means over layers and heads, scaled to their own range.
+    Maps are those of :func:`token_maps`, scaled to their own range.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images = torch.from_numpy(np.stack(list(pictures.values()))).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
-    prompts = [templates("composed", word)[0]] * len(images)
-    with torch.no_grad():
-        latents = backbone.encode_images(images)
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
-        timesteps = torch.full((len(images),), round(_MAP_TIME * len(backbone.schedule.alphas_cumprod)), device=latents.device)
-        with attention.recording():
-            backbone.predict(backbone.schedule.add_noise(latents, noise, timesteps), timesteps, backbone.encode_prompts(prompts))
-        maps = attention.of(torch.stack([backbone.token_positions(prompts, token) for token in TOKENS], dim=1)).mean(dim=2).cpu()
-    attention.release()
-    for (name, picture), row in zip(pictures.items(), maps, strict=True):
+    for (name, picture), row in zip(pictures.items(), token_maps(backbone, attention, list(pictures.values()), word), strict=True):
         Image.fromarray(picture).save(folder / f"{name}.png")
         for number, token_map in enumerate(row, 1):
             Image.fromarray(_heat(picture, token_map)).save(folder / f"{name}-v{number}.png")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from magicapture.backbones.recogniser import INPUT, FaceNet
+from magicapture.backbones.recogniser import INPUT, FaceNet, aligned
 from magicapture.faces.align import FFHQ, matrix, warp
 from magicapture.packs import Pack
 from magicapture.world import degrade
@@ -120,13 +120,8 @@ class _Given(torch.nn.Module):
 
 def recognised(faces: Tensor) -> Tensor:
     """Restorer's crops (b, 3, 128, 128) in the recogniser's framing (b, 3, 112, 112), differentiable; black (-1) outside."""
-    transform = matrix(TEMPLATE, INPUT)
-    line = np.arange(INPUT)
-    cells = np.stack(np.meshgrid(line, line), -1)
-    points = (cells - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T
-    # grid_sample's -1 and 1 are the outer edges of the first and the last pixel
-    grid = torch.from_numpy((2 * points + 1) / RESTORER_SIZE - 1).to(faces)
-    return F.grid_sample(faces + 1, grid.expand(len(faces), -1, -1, -1), align_corners=False) - 1
+    transform = torch.from_numpy(matrix(TEMPLATE, INPUT)).expand(len(faces), -1, -1)
+    return aligned(faces, transform, torch.zeros(len(faces), 2))
 
 
 def small_versions(work: Path, samples: Samples) -> tuple[np.ndarray, ...]:

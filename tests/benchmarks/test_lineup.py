@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import lineup
 from benchmarks.lineup_sheet import Lineup, Row, sheet_html, sheet_png
+from benchmarks.pairs import claim
 from magicapture.packs import pack_names
 
 LEVELS = {"genuine": 0.8, "stranger": 0.2}
@@ -95,10 +96,10 @@ def test_the_page_hides_the_answer_behind_a_fold() -> None:
 
 def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:
     config = lineup.load_config({"preset": "mini", "pack": str(_any_pack(tmp_path / "pack"))})
-    lineup._claim(tmp_path, {"people": 4}, config)
-    lineup._claim(tmp_path, {"people": 4}, config)
+    claim(tmp_path, {"people": 4}, config)
+    claim(tmp_path, {"people": 4}, config)
     with pytest.raises(SystemExit, match="other options"):
-        lineup._claim(tmp_path, {"people": 8}, config)
+        claim(tmp_path, {"people": 8}, config)
 
 
 def test_two_people_end_to_end(tmp_path: Path) -> None:
