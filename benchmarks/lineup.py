@@ -125,7 +125,7 @@ def judge(groups: Sequence[Sequence[Pair]], config: Config) -> dict[str, Any]:
                         before, after = (np.where(seen, csim(made, sources[own]), np.nan) for made, seen in pairs)
                         processed.append((pair.seed, before, after))
                     entry["kinds"][kind] = score(embeddings, found, sources, own, levels) | {
-                        name: [row[name] for row in rows] for name in ("style", "aesthetic")
+                        name: [row[name] for row in rows] for name in ("head", "style", "aesthetic")
                     }
             subjects.append(entry)
     return {"subjects": subjects, "summary": summarise(subjects), "postprocessing": kept_likeness(processed)}
@@ -152,7 +152,7 @@ def score(embeddings: np.ndarray, found: np.ndarray, sources: Sequence[np.ndarra
 
 
 def summarise(subjects: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Kind -> measure -> {mean, low, high, n}: picks right per picture and per subject, likeness, CSIM, style, aesthetic."""
+    """Kind -> measure -> {mean, low, high, n}: picks right per picture and per subject, likeness, CSIM, head, style, aesthetic."""
     summary: dict[str, Any] = {}
     for kind in KINDS:
         own = [(subject["person"], subject["kinds"][kind]) for subject in subjects if kind in subject["kinds"]]
@@ -162,7 +162,7 @@ def summarise(subjects: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "right per picture": [(person, float(pick == entry["own"])) for person, entry in own for pick in entry["picks"]],
             "right per subject": [(person, float(entry["by_mean"] == entry["own"])) for person, entry in own],
         }
-        for name in ("likeness", "csim", "style", "aesthetic"):
+        for name in ("likeness", "csim", "head", "style", "aesthetic"):
             measures[name] = [(person, value) for person, entry in own for value in entry[name] if value is not None]
         summary[kind] = {
             name: interval([value for _, value in values], [person for person, _ in values])._asdict() if values else None

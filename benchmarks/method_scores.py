@@ -39,7 +39,7 @@ def collapsed(files: Sequence[Path], prepared: Path, pack: Pack) -> list[float]:
     measurer = Measurer(pack, PreparedSet.load(prepared))
     photos, looks = measurer.prepared.source, measurer.prepared.reference
     images = [np.array(Image.open(file).convert("RGB")) for file in files]
-    faces, hidden = measurer.find(images)
+    faces, hidden, _ = measurer.find(images)
     to_photo, to_look = (_nearest_around(measurer.style.encoder, images, hidden, items) for items in (photos, looks))
     referee = measurer.embedders["referee"]
     crops = [align(item.image(), item.keypoints) for item in looks if item.keypoints is not None]

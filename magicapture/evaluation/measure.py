@@ -9,6 +9,7 @@ import numpy as np
 
 from magicapture.faces.align import align
 from magicapture.faces.analysis import Face, FaceDetector
+from magicapture.faces.classes import HEAD_CLASSES
 from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask
 from magicapture.faces.prepared import PreparedItem, PreparedSet
@@ -41,7 +42,8 @@ class Scores:
     """One picture's measures; those of a face are None where none was found, and (`face` too) where the subject is an object.
 
     `identity`: judge cosine to the source photos, -1..1, selects. `referee`: the referee's, only reported. `likeness`: the
-    referee's, 0 = matched stranger, 1 = another real picture. `style`: masked CLIP cosine. `aesthetic`: about 1..10. `structure`: of
+    referee's, 0 = matched stranger, 1 = another real picture. `head`: CLIP cosine of the head with its hair to those of the photos, all else
+    hidden (DreamBooth's CLIP-I on the head alone; recognisers see no hair). `style`: masked CLIP cosine. `aesthetic`: about 1..10. `structure`: of
     objects, how near in build to the photos, -1..1 (`scoring.structure`; None where the pack has no such role); selects as identity does.
     """
 
@@ -52,6 +54,7 @@ class Scores:
     style: float
     aesthetic: float
     structure: float | None = None
+    head: float | None = None
 
 
 class Measurer:
@@ -62,7 +65,7 @@ class Measurer:
         pack.require(*ROLES, *(FACE_ROLES if prepared.faces else ()))
         self.prepared = prepared
         clip = ClipEncoder(pack, device)
-        self.style = StyleScorer(pack, encoder=clip)
+        self.clip, self.style = clip, StyleScorer(pack, encoder=clip)
         self.aesthetic = AestheticScorer(pack, encoder=clip)
         self.levels = Levels(None, "", None)
         if not prepared.faces:
@@ -75,16 +78,19 @@ class Measurer:
         self.embedders = {role: Embedder(pack, role, device) for role in ("judge", "referee")}
         crops = np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None])
         self.sources = {role: embedder.embed(crops) for role, embedder in self.embedders.items()}
+        self.heads = clip.embed([item.image() for item in prepared.source], [~_head(item.parsing()) for item in prepared.source])
         self.levels = _levels(self.sources["referee"], pack)
 
     def measure(self, images: Sequence[np.ndarray]) -> list[Scores]:
         """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts."""
         if not self.prepared.faces:
             return self._objects(images)
-        found, masks = self.find(images)
+        found, masks, heads = self.find(images)
         where = [i for i, face in enumerate(found) if face is not None]
-        cosine: dict[str, dict[int, float]] = {role: {} for role in self.embedders}
+        cosine: dict[str, dict[int, float]] = {role: {} for role in (*self.embedders, "head")}
         if where:
+            shown = self.clip.embed([images[i] for i in where], [~heads[i] for i in where])
+            cosine["head"] = dict(zip(where, likeness.csim(shown, self.heads).tolist(), strict=True))
             crops = np.stack([align(images[i], face.keypoints) for i, face in enumerate(found) if face is not None])
             for role, embedder in self.embedders.items():
                 cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role]).tolist(), strict=True))
@@ -100,18 +106,21 @@ class Measurer:
                 likeness=self._likeness(cosine["referee"].get(i)),
                 style=float(style[i]),
                 aesthetic=float(aesthetic[i]),
+                head=cosine["head"].get(i),
             )
             for i in range(len(images))
         ]
 
-    def find(self, images: Sequence[np.ndarray]) -> tuple[list[Face | None], list[np.ndarray]]:
-        """The largest face of each picture, None where there is none, and its bool mask (H, W)."""
+    def find(self, images: Sequence[np.ndarray]) -> tuple[list[Face | None], list[np.ndarray], list[np.ndarray]]:
+        """The largest face of each picture, None where there is none, with bool masks (H, W) of the face alone and of the head."""
         found = [next(iter(self.detector.detect(image)), None) for image in images]
-        masks = [
-            np.zeros(image.shape[:2], bool) if face is None else face_mask(self.parser.parse(image), face.box)
-            for image, face in zip(images, found, strict=True)
-        ]
-        return found, masks
+        nothing = [np.zeros(image.shape[:2], bool) for image in images]
+        faces, heads = list(nothing), list(nothing)
+        for i, face in enumerate(found):
+            if face is not None:
+                parsing = self.parser.parse(images[i])
+                faces[i], heads[i] = face_mask(parsing, face.box), _head(parsing)
+        return found, faces, heads
 
     def _objects(self, images: Sequence[np.ndarray]) -> list[Scores]:
         looks = [item.image() for item in self.prepared.reference]
@@ -133,6 +142,10 @@ def face_masks(items: Sequence[PreparedItem]) -> list[np.ndarray]:
     """Faces alone (H, W) bool of prepared pictures, whatever ``preprocess.region`` adds to their masks; all False without a face."""
     parsings = [item.parsing() for item in items]
     return [np.zeros(p.shape, bool) if item.box is None else face_mask(p, item.box) for p, item in zip(parsings, items, strict=True)]
+
+
+def _head(parsing: np.ndarray) -> np.ndarray:
+    return np.isin(parsing, HEAD_CLASSES)
 
 
 def rows(items: Sequence[dict[str, object]], scores: Sequence[Scores]) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from magicapture.config import Evaluation
 from magicapture.scoring.statistics import interval
 
 #: In the order of the report; `selection` is what ranks.
-MEASURES = ("identity", "referee", "likeness", "structure", "style", "aesthetic", "selection")
+MEASURES = ("identity", "referee", "likeness", "head", "structure", "style", "aesthetic", "selection")
 KINDS = ("portrait", "attributes", "base")
 
 Row = dict[str, Any]

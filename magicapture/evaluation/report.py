@@ -34,6 +34,7 @@ MEASURE_NAMES = {
     "identity": ("Identity", "judge's cosine to the photos; selects"),
     "referee": ("CSIM", "referee's cosine to the photos; only reported"),
     "likeness": ("Likeness", "referee: 0 = a stranger who matches in words, 1 = another real photo"),
+    "head": ("Head", "CLIP cosine to the photos' heads, hair with them, all else masked out"),
     "structure": ("Structure", "built as the photos are, by the network trained against"),
     "style": ("Style", "CLIP cosine to the look, faces masked out"),
     "aesthetic": ("Aesthetic", "rendering quality, 1 to 10"),

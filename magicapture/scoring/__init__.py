@@ -5,5 +5,5 @@
 
 from __future__ import annotations
 
-#: Raised whenever a measure changes its meaning, so that scores of different versions are never compared.
-SCORER_VERSION = "2"
+#: Raised whenever a measure changes its meaning or is added, so that scores of different versions are never compared.
+SCORER_VERSION = "3"

@@ -44,6 +44,7 @@ class TrainingData:
 
     ``prior``: pictures of the untuned model, all called ``class_prompt`` (prior preservation only). ``word``: what the photos show
     (``training.class_word``). ``composed``: the set that composed rows are drawn from, "reference" (paper, eq. 6) or "source" (objects).
+    ``source_composed``: share of source rows that are called by a composed prompt (``tuning.source_composed``).
     """
 
     source: tuple[Example, ...]
@@ -52,6 +53,7 @@ class TrainingData:
     class_prompt: str = ""
     word: str = prompts.PERSON
     composed: str = "reference"
+    source_composed: float = 0.0
 
     def of(self, kind: str) -> tuple[Example, ...]:
         """The examples that rows of a kind are drawn from."""
@@ -121,7 +123,7 @@ def draw_batch(
             clean.append(mean + example.std[version] * torch.randn(mean.shape, generator=generator))
             faces.append(example.face[version])
             keypoints.append(torch.full((5, 2), torch.nan) if example.keypoints is None else example.keypoints[version])
-            words.append(data.class_prompt if kind == "prior" else prompts.draw(kind, generator, data.word))
+            words.append(_prompt(data, kind, generator))
     latents = torch.stack(clean)
     return Batch(
         kinds=tuple(kind for kind in kinds for _ in range(rows)),
@@ -132,6 +134,15 @@ def draw_batch(
         face=torch.stack(faces).to(device),
         keypoints=torch.stack(keypoints),
     )
+
+
+def _prompt(data: TrainingData, kind: str, generator: torch.Generator) -> str:
+    """What a row of this kind is called."""
+    if kind == "prior":
+        return data.class_prompt
+    if kind == "source" and data.source_composed and float(torch.rand((), generator=generator)) < data.source_composed:
+        kind = "composed"
+    return prompts.draw(kind, generator, data.word)
 
 
 def _example(item: PreparedItem, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> Example:

@@ -157,7 +157,8 @@ def training_rows(session: Session, config: Config) -> TrainingData:
 
     Where prior preservation is on, with class pictures that the backbone draws before it has learnt anything.
     """
-    data = replace(session.data, composed="source" if _uses_structure(config.tuning) else "reference")
+    composed = "source" if _uses_structure(config.tuning) else "reference"
+    data = replace(session.data, composed=composed, source_composed=config.tuning.source_composed)
     if not config.tuning.lambda_prior:
         return data
     prior = class_examples(session.backbone, session.pack, config, session.folder.parent / "latents")

@@ -31,7 +31,7 @@ def test_the_referee_picks_the_nearest_set() -> None:
 
 def test_summary_clusters_by_person() -> None:
     def subject(person: int, picks: list[int], by_mean: int) -> dict[str, object]:
-        scores = {"csim": [0.5, None], "likeness": [None, None], "style": [0.9, 0.7], "aesthetic": [5.0, 6.0]}
+        scores = {"csim": [0.5, None], "likeness": [None, None], "head": [0.9, None], "style": [0.9, 0.7], "aesthetic": [5.0, 6.0]}
         return {"person": person, "kinds": {"portrait": {"own": 0, "picks": picks, "by_mean": by_mean, **scores}}}
 
     line = lineup.summarise([subject(1, [0, 0], 0), subject(2, [1, -1], 1), subject(2, [0, 2], 0)])["portrait"]

@@ -136,9 +136,9 @@ def rendered_result(portraits: Path) -> dict[str, Any]:
         identity, style, aesthetic = np.array(level[item["kind"]]) + generator.normal(0, [0.06, 0.03, 0.4])
         face = item["file"] != "images/0003.png"
         of_face = (
-            {"identity": identity, "referee": identity - 0.1, "likeness": identity + 0.1}
+            {"identity": identity, "referee": identity - 0.1, "likeness": identity + 0.1, "head": identity + 0.3}
             if face
-            else dict.fromkeys(("identity", "referee", "likeness"))
+            else dict.fromkeys(("identity", "referee", "likeness", "head"))
         )
         rows.append({**item, "face": face, **of_face, "style": style, "aesthetic": aesthetic})
     ranked = ranking.rank(rows, load_config("mini").evaluation)

@@ -47,6 +47,16 @@ def test_the_largest_face_counts(measurer: Measurer) -> None:
     assert scores.identity is not None and scores.identity > 0.8
 
 
+def test_the_head_is_the_persons_whatever_is_around_it(measurer: Measurer) -> None:
+    person, stranger, nobody = _picture(0), _picture(1), _picture(None)
+    _, _, (head,) = measurer.find([person])
+    elsewhere = np.where(head[..., None], person, 255 - person // 3)
+    same, other, none, moved = measurer.measure([person, stranger, nobody, elsewhere])
+    assert same.head is not None and other.head is not None and moved.head is not None and none.head is None
+    assert same.head > other.head
+    assert abs(moved.head - same.head) < 0.1 * (same.head - other.head) and moved.style != same.style
+
+
 def test_style_does_not_see_the_face(measurer: Measurer) -> None:
     styles = [scores.style for scores in measurer.measure([_picture(0), _picture(3)])]
     assert styles[0] == pytest.approx(styles[1], abs=1e-4)

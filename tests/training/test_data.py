@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,20 @@ def test_rows_stand_kind_after_kind_and_composed_rows_show_reference_pictures(da
         }
         assert min(distances, key=distances.__getitem__) == ("source" if kind == "source" else "reference")
         assert ("[V1]" in batch.prompts[row]) == (kind != "reference") and ("[V2]" in batch.prompts[row]) == (kind != "source")
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_source_rows_under_composed_prompts_are_still_source_photos(data: TrainingData, share: float) -> None:
+    mixed = replace(data, source_composed=share)
+    called = []
+    for seed in range(20):
+        batch = draw(mixed, seed, rows=3)
+        assert [("[V2]" in batch.prompts[row], "[V1]" in batch.prompts[row]) for row in batch.rows("reference")] == [(True, False)] * 3
+        for row in batch.rows("source"):
+            assert "[V1]" in batch.prompts[row]
+            assert any(torch.equal(batch.face[row], face) for example in data.source for face in example.face)
+            called.append("[V2]" in batch.prompts[row])
+    assert np.mean(called) == pytest.approx(share, abs=0.2)
 
 
 def test_rows_of_a_kind_show_different_pictures_while_there_are_enough(data: TrainingData) -> None:
