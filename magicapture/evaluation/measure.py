@@ -42,9 +42,10 @@ class Scores:
     """One picture's measures; those of a face are None where none was found, and (`face` too) where the subject is an object.
 
     `identity`: judge cosine to the source photos, -1..1, selects. `referee`: the referee's, only reported. `likeness`: the
-    referee's, 0 = matched stranger, 1 = another real picture. `head`: CLIP cosine of the head with its hair to those of the photos, all else
-    hidden (DreamBooth's CLIP-I on the head alone; recognisers see no hair). `style`: masked CLIP cosine. `aesthetic`: about 1..10. `structure`: of
-    objects, how near in build to the photos, -1..1 (`scoring.structure`; None where the pack has no such role); selects as identity does.
+    referee's, 0 = matched stranger, 1 = another real picture. `head`: CLIP cosine of the head with its hair to those of the
+    photos, all else hidden (DreamBooth's CLIP-I on the head alone: recognisers see no hair). `style`: masked CLIP cosine.
+    `aesthetic`: about 1..10. `structure`: of objects, how near in build to the photos, -1..1 (`scoring.structure`; None where the
+    pack has no such role); selects as identity does.
     """
 
     face: bool | None
