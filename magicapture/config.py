@@ -84,7 +84,7 @@ class Tuning(Section):
     steps: int = Field(1500, ge=1, description="Optimiser updates (paper 1500; 2000 at 4e-5 is also fine).")
     trainable: Literal["lora", "all", "cross_attention", "tokens"] = Field("lora", description="What is trained beside the tokens: LoRA (paper), all of UNet and text encoder (DreamBooth), the UNet's cross-attention keys and values (Custom Diffusion), nothing (Textual Inversion).")
     composed: bool = Field(True, description="Rows of composed prompts (paper, eq. 6); false: the ablation without them, and the baselines. The identity loss counts on these rows.")
-    source_composed: float = Field(0.0, ge=0, le=1, description="Share of source rows that are called by a composed prompt, so that the person's region is learnt under the prompts that portraits are made with (paper 0). Where the region is the head, nothing else teaches composed prompts the hair: the identity loss sees the face alone (ours).")
+    source_composed: float = Field(0.0, ge=0, le=1, description="Share of source rows that are called by a composed prompt, so that the person's region is learnt under the prompts that portraits are made with (paper 0); none without tuning.composed. Where the region is the head, nothing else teaches composed prompts the hair: the identity loss sees the face alone (ours).")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Of what is trained in the UNet (paper 1e-4, for LoRA).")
     text_learning_rate: float = Field(1e-5, ge=0, le=1, description="Of what is trained in the text encoder; 0 leaves it as it is (paper 1e-5).")
     token_learning_rate: float = Field(1e-4, ge=0, le=1, description="Of the tokens, which go on training (original continue_inversion_lr 1e-4).")

@@ -157,12 +157,13 @@ def training_rows(session: Session, config: Config) -> TrainingData:
 
     Where prior preservation is on, with class pictures that the backbone draws before it has learnt anything.
     """
-    composed = "source" if _uses_structure(config.tuning) else "reference"
-    data = replace(session.data, composed=composed, source_composed=config.tuning.source_composed)
-    if not config.tuning.lambda_prior:
+    knobs = config.tuning
+    composed = "source" if _uses_structure(knobs) else "reference"
+    data = replace(session.data, composed=composed, source_composed=knobs.source_composed if knobs.composed else 0.0)
+    if not knobs.lambda_prior:
         return data
     prior = class_examples(session.backbone, session.pack, config, session.folder.parent / "latents")
-    return replace(data, prior=prior, class_prompt=config.tuning.class_prompt)
+    return replace(data, prior=prior, class_prompt=knobs.class_prompt)
 
 
 def _uses_identity(knobs: Tuning) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from magicapture.config import load_config
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack
 from magicapture.training import tuning
+from magicapture.training.session import Session
 from tests.training.conftest import tiny_config
 
 PLAIN = ("training.masked=false", "tuning.composed=false", "tuning.lambda_identity=0", "tuning.lambda_attention=0")
@@ -60,6 +62,12 @@ def test_a_stopped_baseline_ends_as_if_it_had_not_stopped(prepared: PreparedSet,
     tuning.run(prepared.folder, tokens, tmp_path / "half", config, 0, tmp_path / "two", until_step=2)
     ended = tuning.run(prepared.folder, tokens, tmp_path / "ended", config, 0, tmp_path / "two")
     assert read_manifest(ended, "adapter")["content"]["last_hash"] == read_manifest(whole, "adapter")["content"]["last_hash"]
+
+
+@pytest.mark.parametrize("composed", [True, False])
+def test_without_composed_prompts_source_rows_have_none_either(pack: Pack, make_session: Callable[..., Session], composed: bool) -> None:
+    config = tiny_config(pack, "tuning.source_composed=0.5", f"tuning.composed={str(composed).lower()}")
+    assert tuning.training_rows(make_session(config), config).source_composed == (0.5 if composed else 0)
 
 
 @pytest.mark.parametrize("base", ["mini", "sd15"])
