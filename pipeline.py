@@ -162,7 +162,9 @@ def submit(
     parameters: Parameters = None,
     accelerator: Accelerator = "",
     experiment: Experiment = "magicapture",
-    wait: Annotated[bool, typer.Option("--wait", help="Say how it goes until it ends; exit code 1 unless all succeeded.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Say how it goes until the end; exit code 1 unless all succeed. Ctrl-C ends the waiting only.")
+    ] = False,
 ) -> None:
     """Start a run, or many, on a cluster; photos and looks are folders that its pods see."""
     from components import remote, runs

@@ -35,6 +35,7 @@ TIMEOUT = (10.0, 30.0)  # seconds to connect and to answer
 RETRIES = urllib3.Retry(
     total=3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=("GET", "DELETE"), raise_on_status=False
 )
+PAUSES = (1.0, 2.0)  # seconds before what must not be done twice is asked again
 ADVICE = {
     401: "set KFP_EXISTING_TOKEN to a valid token",
     403: "ask its administrator for the permission, or set KFP_NAMESPACE to a namespace where you have it",
@@ -110,10 +111,9 @@ class Server(Client):
     def make(self, what: str, find: Callable[[], Any], call: Callable[..., Any], **arguments: Any) -> Any:
         """Do by ``call`` what must not be done twice; ``find()`` gives what it made, or None.
 
-        A failure may hide a success (a time-out does), so it is looked for before the server is asked again, three times in
-        all. Raises ServerError.
+        A failure may hide a success (a time-out does), so it is looked for before the server is asked again. Raises ServerError.
         """
-        for pause in (1.0, 2.0, None):
+        for pause in (*PAUSES, None):
             try:
                 return self.ask(what, call, **arguments)
             except ServerError as error:

@@ -155,9 +155,10 @@ def _status(run: Any) -> str:
     """State and stages at work, or why it failed, in one line."""
     tasks = (run.run_details and run.run_details.task_details) or []
     if run.state in BAD:
-        failed = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
-        reasons = failed or [run.error.message] if failed or (run.error and run.error.message) else []
-        return "; ".join([run.state, *reasons])
+        reasons = [f"{task.display_name}: {task.error.message}" for task in tasks if task.error and task.error.message]
+        if not reasons and run.error and run.error.message:
+            reasons = [run.error.message]
+        return ": ".join([run.state, *(["; ".join(reasons)] if reasons else [])])
     # The server lists its own helpers too (drivers, executors): only our stages are of interest.
     working = sorted({task.display_name for task in tasks if task.state == "RUNNING" and task.display_name in NEEDS})
     return f"{run.state or 'PENDING'}{': ' if working else ''}{', '.join(working)}"

@@ -66,6 +66,7 @@ class KfpServer:
     recurringruns: dict[str, Entry] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    most_enabled: int = 0  # schedules of one name that were on at one time
     # What each look at a run finds, one after another: (state, {stage: state}, message)
     progress: list[tuple[str, dict[str, str], str]] = field(default_factory=lambda: [("SUCCEEDED", {}, "")])
 
@@ -102,6 +103,7 @@ class KfpServer:
             del entries[key]
         elif method == "POST" and kind == "recurringruns" and verb in ("enable", "disable"):
             entries[key]["mode"] = verb.upper()
+            self.most_enabled = max(self.most_enabled, len(self.enabled(entries[key]["display_name"])))
         elif method == "GET" and not verb:
             return self.look(entries[key]) if kind == "runs" else entries[key]
         else:
@@ -195,7 +197,7 @@ def handler(state: KfpServer) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet
+        wbufsize, disable_nagle_algorithm = -1, True  # or every answer would wait 40 ms for its acknowledgement
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
