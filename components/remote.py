@@ -25,7 +25,7 @@ from kfp.dsl.base_component import BaseComponent
 from kfp_server_api import V2beta1GetHealthzResponse, V2beta1Pipeline
 from kfp_server_api.exceptions import ApiException
 from kfp_server_api.rest import RESTClientObject
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from components.local import REPOSITORY
 from magicapture.config import ConfigError
@@ -46,7 +46,7 @@ ADVICE = {
 class ServerError(ConnectionError):
     """The server does not answer, or refuses: says where, what was asked, what it answered, and what to do.
 
-    ``status`` is HTTP's, 0 for no answer.
+    ``status`` is HTTP's; for no answer 504 where the server was reached, else 0.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -106,23 +106,33 @@ class Server(Client):
                 f"Kubeflow Pipelines at {self.host} refused to {what}: {error.status} {_said(error)}{advice}", error.status
             ) from None
         except (OSError, HTTPError) as error:
-            raise ServerError(f"Kubeflow Pipelines at {self.host} does not answer (to {what}): {error}") from None
+            reason = getattr(error, "reason", error)
+            late = isinstance(reason, ReadTimeoutError)
+            raise ServerError(
+                f"Kubeflow Pipelines at {self.host} does not answer (to {what}): {reason}{'' if late else '; check the address'}",
+                504 if late else 0,
+            ) from None
 
     def make(self, what: str, find: Callable[[], Any], call: Callable[..., Any], **arguments: Any) -> Any:
         """Do by ``call`` what must not be done twice; ``find()`` gives what it made, or None.
 
-        A failure may hide a success (a time-out does), so it is looked for before the server is asked again. Raises ServerError.
+        A failure may hide a success, so it is looked for before the server is asked again. A server that is only slow is not
+        asked again, as it may be at it still: it is looked for some more. Raises ServerError.
         """
+        late = False
         for pause in (*PAUSES, None):
             try:
-                return self.ask(what, call, **arguments)
-            except ServerError as error:
-                made = find() if error.unclear or error.status == 409 else None  # 409: somebody else was faster
-                if made is not None:
-                    return made
-                if pause is None or not error.unclear:
-                    raise
-                time.sleep(pause)
+                if not late:
+                    return self.ask(what, call, **arguments)
+            except ServerError as failure:
+                error, late = failure, failure.status == 504
+            made = find() if error.unclear or error.status == 409 else None  # 409: somebody else was faster
+            if made is not None:
+                return made
+            if pause is None or not error.unclear:
+                break
+            time.sleep(pause)
+        raise ServerError(f"{error}; it may do it yet: look before you ask again", error.status) if late else error
 
     def each(self, field: str, call: Callable[..., Any], name: str | None = None, **arguments: Any) -> Iterator[Any]:
         """All entries of a listing, page after page, or those called ``name``. Raises ServerError."""
@@ -153,9 +163,10 @@ def _said(error: ApiException) -> str:
     """The server's own words, from any of its kinds of errors."""
     try:
         answer = json.loads(error.body)
-        return str(answer.get("message") or answer.get("error_message") or answer["error"])
+        said = str(answer.get("message") or answer.get("error_message") or answer["error"])
     except (TypeError, ValueError, KeyError, AttributeError):
-        return (error.body or "").strip()[:300] or str(error.reason)
+        said = (error.body or "").strip()[:300] or str(error.reason)
+    return said.rstrip(". ")
 
 
 def upload(server: Server, pipeline: BaseComponent, accelerator: str) -> Any:

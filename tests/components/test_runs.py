@@ -107,6 +107,9 @@ def test_a_lost_answer_starts_no_second_run(
     fault: dict, name: str, done: bool, kfp: KfpServer, client: Server, portraits: BaseComponent
 ) -> None:
     kfp.fail("POST", "/runs", done=done, **fault)
+    if fault["status"] == 200 and not done:
+        with pytest.raises(ServerError, match=r"start the run .*look before you ask again"):
+            list(submit(client, portraits, orders(name), "e"))
     ((_, run, _),) = submit(client, portraits, orders(name), "e")
     assert list(kfp.runs) == [run]
 
