@@ -146,7 +146,7 @@ class Server(Client):
                 raise ServerError(
                     f"Kubeflow Pipelines at {self.host} lists {page.total_size} {field}, but none that this kfp can read", 400
                 )
-            yield from entries
+            yield from (entry for entry in entries if name in (None, entry.display_name))  # MySQL takes Anna for anna
             token = page.next_page_token or None
 
     def find_experiment(self, name: str) -> Any:

@@ -101,8 +101,11 @@ class KfpServer:
             raise Refusal(404, f"{kind} {key} not found.")
         if method == "DELETE":
             del entries[key]
+            if query.get("propagation_policy") != "ORPHAN":  # then Kubernetes collects the workflows too
+                for run in self.runs.values():
+                    run.update({"state": "FAILED"} if run.get("recurring_run_id") == key else {})
         elif method == "POST" and kind == "recurringruns" and verb in ("enable", "disable"):
-            entries[key]["mode"] = verb.upper()
+            entries[key] |= {"mode": verb.upper(), "status": f"{verb.upper()}D"}
             self.most_enabled = max(self.most_enabled, len(self.enabled(entries[key]["display_name"])))
         elif method == "GET" and not verb:
             return self.look(entries[key]) if kind == "runs" else entries[key]
@@ -133,7 +136,7 @@ class KfpServer:
             period = made["trigger"].get("periodic_schedule")
             if period:
                 period["interval_second"] = str(period["interval_second"])
-            made["status"] = "STATUS_UNSPECIFIED"
+            made["status"] = f"{made['mode']}D"
         entries[made[LISTS[kind]]] = made
         return made
 
@@ -166,7 +169,8 @@ class KfpServer:
             for predicate in json.loads(query["filter"])["predicates"]:
                 if predicate["operation"] not in ("EQUALS", 1) or predicate["key"] != "display_name":
                     raise Refusal(400, f"filter {predicate} is not known here")
-                entries = [entry for entry in entries if entry["display_name"] == predicate["stringValue"]]
+                wanted = predicate["stringValue"].lower()  # MySQL's default collation
+                entries = [entry for entry in entries if entry["display_name"].lower() == wanted]
         if "experiment_id" in query:
             entries = [entry for entry in entries if entry["experiment_id"] == query["experiment_id"]]
         if query.get("sort_by") == "created_at desc":

@@ -93,6 +93,7 @@ def test_the_same_names_start_nothing_twice_and_failed_ones_again(kfp: KfpServer
     assert again["ben"][1] and len(kfp.runs) == 4
     assert [new for _, _, new in submit(client, portraits, orders("ben"), "e")] == [False]
     assert [new for _, _, new in submit(client, portraits, orders("ben"), "another experiment")] == [True]
+    assert [new for _, _, new in submit(client, portraits, orders("Ben"), "e")] == [True]
 
 
 def test_runs_without_a_name_are_always_new(kfp: KfpServer, client: Server, portraits: BaseComponent) -> None:

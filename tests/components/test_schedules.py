@@ -155,6 +155,15 @@ def test_pause_resume_delete(desk: Desk) -> None:
     assert desk.all == [] and listed(desk.client, "e") == []
 
 
+def test_a_run_at_work_outlives_its_schedule(desk: Desk) -> None:
+    desk.order()
+    (ident,) = desk.kfp.recurringruns
+    desk.kfp.runs["r"] = {"run_id": "r", "recurring_run_id": ident, "state": "RUNNING"}
+    assert desk.order(HOURLY) == "updated" and ident not in desk.kfp.recurringruns
+    delete(desk.client, "e", "n")
+    assert desk.kfp.runs["r"]["state"] == "RUNNING"
+
+
 def test_other_names_and_experiments_are_left_alone(desk: Desk) -> None:
     desk.order()
     parameters = {"photos": "/p", "looks": "/l", "config": "mini", "seeds": ["0"]}
