@@ -13,9 +13,12 @@
 
     python pipeline.py run --photos data/person --looks data/look --seeds 0,1 --set tuning.steps=80
     python pipeline.py compile --out pipeline.yaml --accelerator nvidia.com/gpu
-    python pipeline.py submit --host http://kfp.example.org --photos /data/person --looks /data/look
+    python pipeline.py submit --host http://kfp.example.org --photos /data/person --looks /data/look --wait
+    python pipeline.py schedule --host http://kfp.example.org --name nightly --cron "0 0 3 * * *"
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, List  # kfp reads typing's own List
 
@@ -23,7 +26,7 @@ import typer
 from kfp import dsl
 
 from components.close import close
-from components.cluster import CHECKPOINTS, place
+from components.cluster import CHECKPOINTS, check_accelerator, place
 from components.evaluation import evaluation
 from components.generation import generation
 from components.inversion import inversion
@@ -36,7 +39,11 @@ from magicapture.config import ConfigError
 
 
 def portraits(accelerator: str | None = "", parallelism: int = 0) -> dsl.base_component.BaseComponent:
-    """The pipeline; accelerator "" for a cluster without GPUs, None for this machine; parallelism 0: all seeds at once."""
+    """The pipeline; accelerator "" for a cluster without GPUs, None for this machine; parallelism 0: all seeds at once.
+
+    Raises ConfigError for an accelerator that our images cannot use.
+    """
+    check_accelerator(accelerator or "")
 
     @dsl.pipeline(name="magicapture", description="Personalised portraits of one person in one look")
     def magicapture(
@@ -95,6 +102,26 @@ Preset = Annotated[str, typer.Option(help="Preset name or YAML file of knobs.")]
 Set = Annotated[List[str] | None, typer.Option("--set", help="A knob on top of the preset: name=value; may be repeated.")]
 Seeds = Annotated[str, typer.Option(help="Training seeds, separated by commas; the best one is promoted.")]
 Accelerator = Annotated[str, typer.Option(help="Kubernetes resource of the GPU tasks, for example nvidia.com/gpu; empty: none.")]
+Host = Annotated[
+    str, typer.Option(envvar="KFP_ENDPOINT", help="Address of Kubeflow Pipelines; KFP_EXISTING_TOKEN and KFP_NAMESPACE go with it.")
+]
+Experiment = Annotated[str, typer.Option(help="Experiment on the server.")]
+Parameters = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML with name, photos, looks, preset, seeds, set; what it leaves out is as the options say. A list starts many runs."
+    ),
+]
+ScheduleName = Annotated[str, typer.Argument(help="Name of the schedule.")]
+
+
+@contextmanager
+def said(command: str) -> Iterator[None]:
+    """Errors that a person can act on, as one line and exit code 1."""
+    try:
+        yield
+    except (ConfigError, ConnectionError, RuntimeError) as error:
+        raise SystemExit(f"pipeline.py {command}: {error}") from None
 
 
 @app.command()
@@ -109,10 +136,8 @@ def run(
     """Run on this machine; stages whose data, knobs and code did not change come from the cache."""
     from components.local import run_here
 
-    try:
+    with said("run"):
         run_here(portraits, photos, looks, preset, set_ or [], seeds.split(","), out)
-    except (ConfigError, RuntimeError) as error:
-        raise SystemExit(f"pipeline.py run: {error}") from None
 
 
 @app.command(name="compile")
@@ -120,28 +145,108 @@ def compile_(out: Annotated[Path, typer.Option(help="YAML to write.")] = Path("p
     """Write the pipeline as YAML for Kubeflow Pipelines; equal sources give equal files."""
     from kfp import compiler
 
-    compiler.Compiler().compile(portraits(accelerator), str(out))
+    with said("compile"):
+        compiler.Compiler().compile(portraits(accelerator), str(out))
     typer.echo(out)
 
 
 @app.command()
 def submit(
-    host: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines.")],
+    host: Host,
+    name: Annotated[str, typer.Option(help="Name of the run; one that did not fail is not started again. Empty: a new one.")] = "",
     photos: Photos = "/data/person",
     looks: Looks = "/data/look",
     preset: Preset = "mini",
     seeds: Seeds = "0,1",
     set_: Set = None,
+    parameters: Parameters = None,
     accelerator: Accelerator = "",
-    experiment: Annotated[str, typer.Option(help="Experiment on the server.")] = "magicapture",
+    experiment: Experiment = "magicapture",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Say how it goes until the end; exit code 1 unless all succeed. Ctrl-C ends the waiting only.")
+    ] = False,
 ) -> None:
-    """Start a run on a cluster; photos and looks are folders that its pods see."""
-    from components.remote import submit_to
+    """Start a run, or many, on a cluster; photos and looks are folders that its pods see."""
+    from components import remote, runs
 
-    try:
-        typer.echo(submit_to(host, portraits(accelerator), photos, looks, preset, set_ or [], seeds.split(","), experiment))
-    except (ConfigError, ConnectionError) as error:
-        raise SystemExit(f"pipeline.py submit: {error}") from None
+    with said("submit"):
+        orders = runs.read_orders(parameters, name=name, photos=photos, looks=looks, preset=preset, seeds=seeds, set=set_ or [])
+        pipeline, server, started = portraits(accelerator), remote.Server(host), {}
+        for run_name, run_id, new in runs.submit(server, pipeline, orders, experiment):
+            started[run_name] = run_id
+            typer.echo(f"{run_name}  {runs.address(server, run_id)}{'' if new else '  (there already)'}")
+        if wait and not runs.wait(server, started, typer.echo):
+            raise SystemExit(1)
+
+
+@app.command()
+def upload(host: Host, accelerator: Accelerator = "") -> None:
+    """Put the pipeline on the server as the version named by the git commit; a second time changes nothing."""
+    from components import remote
+
+    with said("upload"):
+        pipeline, server = portraits(accelerator), remote.Server(host)
+        version = remote.upload(server, pipeline, accelerator)
+        typer.echo(f"{version.display_name}  {server.host}/#/pipelines/details/{version.pipeline_id}/version/{version.pipeline_version_id}")
+
+
+@app.command()
+def schedule(
+    host: Host,
+    name: Annotated[str, typer.Option(help="Name of the schedule; one of that name is replaced.")],
+    cron: Annotated[str | None, typer.Option(help="Six fields, UTC: second minute hour day-of-month month day-of-week.")] = None,
+    every: Annotated[str | None, typer.Option(help="Interval instead: 90s, 30m, 12h or 7d.")] = None,
+    photos: Photos = "/data/person",
+    looks: Looks = "/data/look",
+    preset: Preset = "mini",
+    seeds: Seeds = "0,1",
+    set_: Set = None,
+    parameters: Parameters = None,
+    accelerator: Accelerator = "",
+    experiment: Experiment = "magicapture",
+) -> None:
+    """Run the git commit's version again and again, one run at a time; missed times are not caught up on."""
+    from components import remote, runs, schedules
+
+    with said("schedule"):
+        trigger = schedules.read_trigger(cron, every)
+        orders = runs.read_orders(parameters, name=name, photos=photos, looks=looks, preset=preset, seeds=seeds, set=set_ or [])
+        if len(orders) > 1 or not orders[0].name:
+            raise ConfigError(f"a schedule has one name and one set of parameters: given {len(orders)}, named {orders[0].name!r}")
+        pipeline, server = portraits(accelerator), remote.Server(host)
+        typer.echo(f"{orders[0].name}  {schedules.schedule(server, pipeline, accelerator, orders[0], experiment, trigger)}")
+
+
+schedules_app = typer.Typer(no_args_is_help=True, help="The schedules of an experiment.")
+app.add_typer(schedules_app, name="schedules")
+
+
+@schedules_app.command(name="list")
+def list_(host: Host, experiment: Experiment = "magicapture") -> None:
+    """Name, time, on or paused, and id of every schedule."""
+    from components import remote, schedules
+
+    with said("schedules list"):
+        for entry in schedules.listed(remote.Server(host), experiment):
+            typer.echo(schedules.describe(entry))
+
+
+@schedules_app.command()
+def pause(name: ScheduleName, host: Host, experiment: Experiment = "magicapture") -> None:
+    """Start no more runs; the command `schedule`, given again, resumes."""
+    from components import remote, schedules
+
+    with said("schedules pause"):
+        schedules.pause(remote.Server(host), experiment, name)
+
+
+@schedules_app.command()
+def delete(name: ScheduleName, host: Host, experiment: Experiment = "magicapture") -> None:
+    """Forget a schedule; its runs stay."""
+    from components import remote, schedules
+
+    with said("schedules delete"):
+        schedules.delete(remote.Server(host), experiment, name)
 
 
 if __name__ == "__main__":

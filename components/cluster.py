@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from kfp import dsl, kubernetes
 
 from components.images import image
+from magicapture.config import ConfigError
 
 # Component -> (cpu, memory, runs on the accelerator when there is one)
 NEEDS: dict[str, tuple[str, str, bool]] = {
@@ -24,6 +27,16 @@ VOLUME = "magicapture-checkpoints"  # manifests/base/checkpoints.yaml
 SETTINGS = "magicapture-settings"  # manifests/base/settings.yaml
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
 RETRIES = 2
+# What NVIDIA's device plugin offers: whole cards, cards shared in time, and slices. The GPU images are CUDA's.
+ACCELERATORS = r"nvidia\.com/(gpu|mig-\d+g\.\d+gb(\.me)?)(\.shared)?"
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Refuse a resource that no node would have: its tasks would wait for ever. Raises ConfigError."""
+    if accelerator and not re.fullmatch(ACCELERATORS, accelerator):
+        raise ConfigError(
+            f"accelerator {accelerator!r}: expected nvidia.com/gpu, nvidia.com/gpu.shared, a slice as nvidia.com/mig-1g.10gb, or nothing"
+        )
 
 
 def place(task: dsl.PipelineTask, accelerator: str | None, display: str, *, cached: bool = True) -> dsl.PipelineTask:

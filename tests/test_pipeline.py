@@ -105,14 +105,14 @@ def test_nothing_that_changes_from_run_to_run_reaches_a_cached_task(compiled: Pa
 
 
 def test_submit_starts_a_run_with_validated_knobs(capsys: pytest.CaptureFixture[str]) -> None:
-    with serving() as (host, posted):
-        pipeline.submit(host, photos="/data/p", looks="/data/l", seeds="3,5", set_=["tuning.steps=9"], accelerator="nvidia.com/gpu")
-    assert f"{host}/#/runs/details/run-1" in capsys.readouterr().out
-    run = next(entry["body"] for entry in posted if entry["path"].endswith("/runs"))
+    with serving() as server:
+        pipeline.submit(server.host, photos="/data/p", looks="/data/l", seeds="3,5", set_=["tuning.steps=9"], accelerator="nvidia.com/gpu")
+    ((run_id, run),) = server.runs.items()
+    assert f"{server.host}/#/runs/details/{run_id}" in capsys.readouterr().out
     values = run["runtime_config"]["parameters"]
     assert (values["photos"], values["looks"], values["seeds"]) == ("/data/p", "/data/l", ["3", "5"])
     assert load_config(yaml.safe_load(values["config"])) == load_config("mini", ["tuning.steps=9"])
-    assert run["experiment_id"] == "experiment-1"
+    assert server.experiments[run["experiment_id"]]["display_name"] == "magicapture"
     assert "exec-tuning" in str(run["pipeline_spec"])
 
 
@@ -121,7 +121,15 @@ def test_submit_starts_a_run_with_validated_knobs(capsys: pytest.CaptureFixture[
     [
         (["run", "--set", "tuning.stepz=5"], "did you mean 'tuning.steps'"),
         (["run", "--seeds", "a"], "expected whole numbers"),
+        (["compile", "--accelerator", "gpu"], "expected nvidia.com/gpu"),
         (["submit", "--host", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer"),
+        (["submit", "--host", "http://127.0.0.1:9", "--accelerator", "nvidia.com/gpus"], "accelerator 'nvidia.com/gpus'"),
+        (["submit", "--host", "http://127.0.0.1:9", "--parameters", "no.yaml"], "no.yaml"),
+        (["upload", "--host", "http://127.0.0.1:9", "--accelerator", "tpu"], "accelerator 'tpu'"),
+        (["schedule", "--host", "http://127.0.0.1:9", "--name", "n", "--cron", "0 3 * * 1"], "has 5 field(s)"),
+        (["schedule", "--host", "http://127.0.0.1:9", "--name", "n", "--cron", "0 0 3 * * *", "--every", "1d"], "either --cron or --every"),
+        (["schedule", "--host", "http://127.0.0.1:9", "--name", "", "--every", "1d"], "one name"),
+        (["schedules", "list", "--host", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer"),
     ],
 )
 def test_errors_before_anything_starts(arguments: list[str], said: str, tmp_path: Path) -> None:
