@@ -140,11 +140,13 @@ class PreparedSet:
 
     def of(self, tokens: Collection[str]) -> PreparedSet:
         """Only the pictures of the concepts with these tokens; of a set none of whose concepts is among them, all."""
-        chosen = {}
-        for name in SETS:
+
+        def chosen(name: SetName) -> tuple[PreparedItem, ...]:
+            items: tuple[PreparedItem, ...] = getattr(self, name)
             own = {concept for concept, token in zip(self.concepts(name), self.tokens(name), strict=True) if token in tokens}
-            chosen[name] = tuple(item for item in getattr(self, name) if not own or item.concept in own)
-        return replace(self, **chosen)
+            return tuple(item for item in items if not own or item.concept in own)
+
+        return replace(self, source=chosen("source"), reference=chosen("reference"))
 
     def embeddings(self, role: str = "recogniser", set: SetName = "source") -> np.ndarray:
         """(n, D) float32 unit rows, in the order of the set; no row for objects. Raises ArtifactError for a pair that was not written."""

@@ -41,9 +41,9 @@ def run(
 
     ``images/1``: images/NNNN.png, training/ (the adapter's curves, samples and attention maps, for the report); content:
     items [{file, kind, prompt, seed, tokens, sampler, steps, guidance, unet_scale, text_scale}], adapter (the adapter's content),
-    negative_prompt, warnings. Of several subjects or looks a prompt's [V1] or [V2] stands for each in turn. Kinds: "portrait"; "base": the untuned model with the same seeds and the prompt without
-    [V1], [V2]; "attributes": the untuned model prompted with the descriptions in words (left out, with a warning, where
-    there are none). Raises what Generator raises.
+    negative_prompt, warnings. A prompt's [V1] or [V2] stands for each in turn of several subjects or looks; items' ``tokens`` say which.
+    Kinds: "portrait"; "base": the untuned model with the same seeds and the prompt without the tokens; "attributes": the untuned model
+    prompted with the descriptions in words (left out, with a warning, where there are none). Raises what Generator raises.
     """
     prompts = list(config.generation.prompts if prompts is None else prompts)
     seeds = list(config.generation.seeds if seeds is None else seeds)

@@ -78,7 +78,7 @@ def scan_concepts(folder: str | Path, what: str) -> dict[str, list[Path]]:
     for path in folders:
         if not NAME.fullmatch(path.name):
             raise ReferencesError(
-                f"{what}: the sub-folder {path.name!r} is called by its name in prompts; expected letters a to z, digits, - and _: rename it"
+                f"{what}: the sub-folder {path.name!r} is called by its name in prompts; expected letters, digits, - and _: rename it"
             )
         other = seen.setdefault(path.name.lower(), path.name)
         if other != path.name:

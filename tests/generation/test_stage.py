@@ -89,10 +89,10 @@ def test_baselines_repeat_first_prompts_and_seeds_each_pair_once() -> None:
     kinds = [job.kind for job in jobs]
     assert kinds == ["portrait"] * 6 + ["base"] * 2 + ["attributes"] * 2 and warnings == []
     assert [(job.prompt, job.seed) for job in jobs if job.kind == "base"] == [("a person", 5), ("a person", 6)]
-    assert plan(["a"], [1], {}, 0) == ([("portrait", "a", 1)], [])
+    assert plan(["a"], [1], {}, 0) == ([("portrait", "a", 1, ())], [])
 
 
 def test_one_description_is_used_alone() -> None:
     jobs, warnings = plan(["a"], [1], {"source": None, "reference": "in the noir style"}, 1)
-    assert jobs[-1] == ("attributes", "a photo of a person in the noir style", 1)
+    assert jobs[-1][:3] == ("attributes", "a photo of a person in the noir style", 1)
     assert warnings == ["no description.txt in the folder of photos: attributes baseline describes only the other"]
