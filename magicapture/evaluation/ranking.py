@@ -38,7 +38,7 @@ def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Kind -> {pictures, faces, measure -> {mean, low, high, n} or None}: 95 % bootstrap over the pictures.
 
     Means of a face's measures are over the pictures in which one was found; `faces` counts those, None for objects. The interval is over
-    the seeds of ONE person and look (or of the few that were trained): it says nothing about others (benchmarks cluster by person for that).
+    the seeds of ONE person and look (or of the few that were trained): others may differ (benchmarks cluster by person for that).
     """
     sets: dict[str, dict[str, Any]] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
