@@ -69,7 +69,9 @@ def train(
 def generate(
     adapter: Annotated[Path, typer.Argument(help="An adapter folder that `train` wrote (seed-N/adapter).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for images/ and portraits/.")],
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="[V1]: the person, or [V1:name]; [V2]: the look; repeatable.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="[V1]: the person, or [V1:name]; [V2]: the look; repeatable.")
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="One picture per prompt and seed; repeatable.")] = None,
     preset: Preset = None,
     knobs: Set = None,
