@@ -33,8 +33,8 @@ Preset = Annotated[str | None, typer.Option("--preset", help="Preset name or YAM
 
 @app.command()
 def train(
-    photos: Annotated[Path, typer.Argument(help="Folder of photos of one person.")],
-    looks: Annotated[Path, typer.Argument(help="Folder of images of one look.")],
+    photos: Annotated[Path, typer.Argument(help="Folder of photos of one person, or of a sub-folder for each of several.")],
+    looks: Annotated[Path, typer.Argument(help="Folder of images of one look, or of a sub-folder for each of several.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for every artifact of this run.")],
     preset: Annotated[str, typer.Option("--preset", help="Preset name or YAML file.")] = "mini",
     knobs: Set = None,
@@ -69,7 +69,9 @@ def train(
 def generate(
     adapter: Annotated[Path, typer.Argument(help="An adapter folder that `train` wrote (seed-N/adapter).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for images/ and portraits/.")],
-    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="[V1]: the person, [V2]: the look; repeatable.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="[V1]: the person, or [V1:name]; [V2]: the look; repeatable.")
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="One picture per prompt and seed; repeatable.")] = None,
     preset: Preset = None,
     knobs: Set = None,

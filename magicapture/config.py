@@ -46,7 +46,7 @@ class Preprocess(Section):
     same_person: float = Field(0.1, ge=-1, le=1, description="Least cosine of a photo's embedding to the mean of the others; below it the photo is set aside as someone else (ours).")
     duplicate_distance: int = Field(2, ge=0, le=64, description="Greatest Hamming distance of 64-bit difference hashes at which two pictures are one (ours).")
     region: Literal["face", "head", "object"] = Field("face", description="What belongs to the person and not to the look: the face (paper), or the head with hair and glasses, with room for it in reference images too (ours: of illustrated people, hair is half of what they are told apart by). object: no face is sought, the photos show a thing where they are not transparent (paper's supplement).")
-    min_pictures: int = Field(1, ge=1, description="Fewer usable pictures than this in a folder stop the run (paper uses 4 to 6; one works, with a warning).")
+    min_pictures: int = Field(1, ge=1, description="Fewer usable pictures than this of a subject or a look stop the run (paper uses 4 to 6; one works, with a warning).")
 
 
 class Augment(Section):
@@ -59,12 +59,12 @@ class Augment(Section):
 
 
 class Inversion(Section):
-    """Phase 1: textual inversion of the two special tokens (paper, eq. 9)."""
+    """Phase 1: textual inversion of the special tokens (paper, eq. 9)."""
 
-    steps: int = Field(1200, ge=0, description="Optimiser updates (paper 1200; 1600 is also fine; 0: the tokens stay as they start, as DreamBooth's).")
+    steps: int = Field(1200, ge=0, description="Optimiser updates, which several subjects or looks share (paper 1200; 1600 is also fine; 0: the tokens stay as they start, as DreamBooth's).")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="Of the token embeddings; final, never rescaled (paper 5e-4).")
     weight_decay: float = Field(0.0, ge=0, description="On the token embeddings (original 0).")
-    source_initialiser: str = Field("person", description="Word whose embedding starts [V1] (paper); empty: Gaussian, as for [V2].")
+    source_initialiser: str = Field("person", description="Word whose embedding starts [V1], or [V1:name] of every subject (paper); empty: Gaussian, as for [V2].")
     reference_initialiser: str = Field("", description="Word whose embedding starts [V2]; empty: Gaussian with the vocabulary's standard deviation (paper: sigma 0.017).")
     vectors: int = Field(1, ge=1, le=16, description="Vectors of each token, [V1] and [V1]_1, [V1]_2, ... as diffusers names them; prompts go on saying [V1] (original: one works best).")
     norm_pull: bool = Field(True, description="After each update pull token norms to the vocabulary's median norm by min(1, 100 x lr) (original: to 0.4).")
@@ -81,7 +81,7 @@ class Lora(Section):
 class Tuning(Section):
     """Phase 2: LoRA and tokens together (paper, eq. 10)."""
 
-    steps: int = Field(1500, ge=1, description="Optimiser updates (paper 1500; 2000 at 4e-5 is also fine).")
+    steps: int = Field(1500, ge=1, description="Optimiser updates, which several subjects or looks share (paper 1500; 2000 at 4e-5 is also fine).")
     trainable: Literal["lora", "all", "cross_attention", "tokens"] = Field("lora", description="What is trained beside the tokens: LoRA (paper), all of UNet and text encoder (DreamBooth), the UNet's cross-attention keys and values (Custom Diffusion), nothing (Textual Inversion).")
     composed: bool = Field(True, description="Rows of composed prompts (paper, eq. 6); false: the ablation without them, and the baselines. The identity loss counts on these rows.")
     source_composed: float = Field(0.0, ge=0, le=1, description="Share of source rows that are called by a composed prompt, so that the person's region is learnt under the prompts that portraits are made with (paper 0); none without tuning.composed. Where the region is the head, nothing else teaches composed prompts the hair: the identity loss sees the face alone (ours).")
@@ -102,7 +102,7 @@ class Tuning(Section):
     class_images: int = Field(200, ge=1, le=10_000, description="How many of them are drawn, once (paper 200).")
     identity_limit: float = Field(0.8, gt=0, le=1, description="T'/T: the losses on the estimated clean picture (identity; structure, contrast, appearance) count only for composed rows with t <= T' (original 0.8, of identity).")
     sample_every: int = Field(100, ge=0, description="Steps between fixed-seed samples scored by the judge; 0: only at the end (ours).")
-    samples: int = Field(4, ge=1, le=64, description="Pictures per validation (ours).")
+    samples: int = Field(4, ge=1, le=64, description="Pictures per validation; of several subjects or looks at least one of each pair (ours).")
     lora: Lora = Lora()
 
 
@@ -130,8 +130,8 @@ class Generation(Section):
     unet_scale: float = Field(0.6, ge=0, le=2, description="LoRA scale of the UNet at inference (paper 0.60).")
     text_scale: float = Field(0.9, ge=0, le=2, description="LoRA scale of the text encoder at inference (paper 0.90).")
     negative_prompt: str = Field("", description="What to steer away from.")
-    prompts: tuple[str, ...] = Field(("a photo of a [V1] person in the [V2] style",), min_length=1, description="[V1] and [V2] stand for the learnt tokens.")
-    seeds: tuple[int, ...] = Field(tuple(range(1000, 1008)), min_length=1, description="One picture per prompt and seed; disjoint from validation seeds.")
+    prompts: tuple[str, ...] = Field(("a photo of a [V1] person in the [V2] style",), min_length=1, description="[V1] and [V2] stand for the learnt tokens; where an adapter has several subjects or looks, for each in turn, and [V1:name] for one.")
+    seeds: tuple[int, ...] = Field(tuple(range(1000, 1008)), min_length=1, description="One picture per prompt (per pair of several subjects and looks) and seed; disjoint from validation seeds.")
     batch: int = Field(4, ge=1, le=64, description="Pictures sampled at once.")
 
 
@@ -149,7 +149,7 @@ class Evaluation(Section):
     weight_identity: float = Field(1.0, ge=0, description="Rank weight of the judge's cosine; of objects, of the structure score (ours).")
     weight_style: float = Field(1.0, ge=0, description="Rank weight of masked CLIP style similarity (ours).")
     weight_aesthetic: float = Field(0.02, ge=0, description="Rank weight of the aesthetic score, 1 to 10 (ours).")
-    baseline_images: int = Field(4, ge=0, le=64, description="Pictures of the untuned base model scored beside the portraits; 0: none (ours).")
+    baseline_images: int = Field(4, ge=0, le=64, description="Pictures of the untuned base model scored beside the portraits, of several subjects or looks at least one a pair; 0: none (ours).")
     allow_trained_network: bool = Field(False, description="Score even where judge or referee is the network trained against; such scores say nothing of likeness (ours).")
     strangers: int = Field(16, ge=1, le=1000, description="Matched strangers that set the zero of normalised likeness where identity is known (ours).")
 

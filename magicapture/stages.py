@@ -38,9 +38,12 @@ Settings = Config | Mapping[str, Any] | str | Path
 def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings) -> Path:
     """Photos of one person and images of one look -> the prepared set (artifact ``prepared/1``).
 
+    Either folder may hold sub-folders instead of pictures: each is a person, or a look, of its own, judged by itself, and called by the
+    folder's name: ``[V1:anna]``, ``[V2:noir]`` in prompts (``faces.concepts``; a single one is ``[V1]``, ``[V2]``).
+
     Decodes safely (EXIF orientation applied), finds and judges the face of every picture, crops a square around it. A picture
     that cannot be used is set aside with its reason; the stage fails only when fewer than ``preprocess.min_pictures`` of a
-    folder remain. A ``description.txt`` in either folder says the person or the look in words (for a baseline only).
+    folder remain. A ``description.txt`` beside the pictures says the person or the look in words (for a baseline only).
 
     With ``preprocess.region: object`` the photos show a thing: no face is sought, a photo's mask is its own transparency (all of it
     without any, with a warning), a look's is empty; key points and boxes are null, parsing is 0, embeddings have no rows.
@@ -52,8 +55,10 @@ def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings) -> 
     - ``embeddings.safetensors``: ``"source.recogniser"`` and ``"source.judge"``, (photos, dimensions) float32, unit rows
     - ``sheet.html``: every picture with its verdict
     - content: ``resolution`` R; ``source``, ``reference``: [{name, file, mask, parsing, keypoints 5 x (x, y) px, box (left,
-      top, right, bottom) px, score 0..1, sharpness, sha256 of the photo}] (a look without a face stays: keypoints null, mask empty);
-      ``set_aside``: [{set, name, reason}]; ``warnings``; ``descriptions``: {source, reference}
+      top, right, bottom) px, score 0..1, sharpness, sha256 of the photo, concept (its sub-folder, or "")}] (a look
+      without a face stays: keypoints null, mask empty);
+      ``set_aside``: [{set, name, reason}]; ``warnings``; ``descriptions``: {source, reference}, of
+      several {"source:anna", ...}
 
     Read it with ``magicapture.faces.prepared.PreparedSet``.
     """
@@ -64,6 +69,8 @@ def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings) -> 
 
 def invert(prepared: Folder, out: Folder, config: Settings, seed: int, checkpoints: Folder) -> Path:
     """Phase 1, textual inversion: the vectors of ``[V1]`` (the person) and ``[V2]`` (the look) (paper eq. 9; ``tokens/1``).
+
+    Of several people or looks a token each: ``"[V1:anna]"``, ``"[V1:ben]"``.
 
     ``checkpoints`` is a folder that outlives a killed task: the same call continues from the last checkpoint of the same
     lineage and ends with the same tensors.
@@ -122,13 +129,15 @@ def generate(
     """Prompts x seeds -> pictures (artifact ``images/1``), with the untuned base model's beside them for comparison.
 
     ``prompts`` and ``seeds``, when None or empty, are ``generation.prompts`` and ``generation.seeds``; picture i depends only on its own
-    prompt and seed. ``[V1]`` and ``[V2]`` in a prompt stand for the learnt tokens.
+    prompt and seed. ``[V1]`` and ``[V2]`` in a prompt stand for the learnt tokens; of several people or looks for each in turn, which makes
+    every pair, while ``[V1:anna]`` is one.
 
     Writes:
 
     - ``images/<4 digits>.png`` (R, R, 3); ``training/``: the adapter's curves, samples and attention maps
     - content: ``items``: [{file, kind "portrait" | "base" (untuned, tokens taken out of the prompt) | "attributes" (untuned,
-      prompted with the descriptions in words), prompt, seed, sampler, steps, guidance, unet_scale, text_scale}];
+      prompted with the descriptions in words), prompt, seed, tokens (which of several people and looks it is of), sampler, steps,
+      guidance, unet_scale, text_scale}];
       ``adapter``: the adapter's content
     """
     from magicapture import generation
@@ -153,16 +162,18 @@ def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) ->
     """Scores, ranking and report (artifact ``evaluation/1``). The judge selects, the referee only reports.
 
     Neither may be the network that the adapter was trained against: that is a PackError unless ``evaluation.allow_trained_network``.
-    ``images`` is a ``portraits/1`` or an ``images/1`` artifact.
+    ``images`` is a ``portraits/1`` or an ``images/1`` artifact. Every picture is measured against the person and the look that its prompt
+    names (all of them where it names none; where it names two people, its largest face against both).
 
     Writes:
 
     - ``scores.json``: ``protocol`` (hash); ``trained_against`` (which of judge and referee; none, unless allowed); ``items``: [{file,
       before, kind, prompt, seed, identity (judge's cosine), referee (raw CSIM), likeness (normalised, or null), style, aesthetic,
       structure (of objects, where the pack has the role; it selects in the place of identity, and what is of a face is null), rank,
-      selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n}
+      selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n};
+      ``pairs``: of several people or looks [{tokens, levels, sets}]
     - ``report.html``: self-contained; ``images/``: the pictures in their new order of rank
-    - content: ``protocol``, ``selection`` and ``identity`` (means over the better-ranked half of the portraits), ``best``
+    - content: ``protocol``, ``selection`` and ``identity`` (means over the better-ranked half of the portraits, of every pair), ``best``
       (file), ``adapter``
     """
     from magicapture import evaluation

@@ -86,8 +86,8 @@ def save(folder: str | Path, backbone: Backbone) -> None:
 
     Without LoRA: what was trained of the model's own weights, and the tokens.
 
-    Of a model with two text encoders every token is also written alone ("V1.safetensors" with clip_l and clip_g, (n, D)
-    each), the form in which other programs take such embeddings; ``load`` does not read it.
+    Of a model with two text encoders every token is also written alone ("V1.safetensors", "V1-anna.safetensors" with clip_l and clip_g,
+    (n, D) each), the form in which other programs take such embeddings; ``load`` does not read it.
     """
     folder = Path(folder)
     if not lora.attached(backbone) and not backbone.untuned and not backbone.tokens.vectors:
@@ -165,7 +165,7 @@ def _export_tokens(folder: Path, backbone: Backbone) -> None:
     for token in (token for token in backbone.tokens.ids if not token.rpartition("_")[2].isdigit()):
         suffixes = [name.removeprefix(f"{token}.") for name in vectors if name.startswith(f"{token}.")]
         stacked = {suffix: torch.stack([vectors[f"{part}.{suffix}"] for part in backbone.tokens.parts(token)]) for suffix in suffixes}
-        save_tokens(folder / f"{token.strip('[]<>')}.safetensors", stacked)
+        save_tokens(folder / f"{token.strip('[]<>').replace(':', '-')}.safetensors", stacked)  # no file system minds a dash
 
 
 def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:

@@ -27,7 +27,8 @@ FACE_ROLES = ("detector", "parser", "judge", "referee")
 class Levels:
     """Referee cosines that anchor normalised likeness; None where unknown, and for objects.
 
-    `genuine`: between different source photos where there are two or more, else the pack's own (`genuine_from` says which).
+    `genuine`: between different source photos where there are two or more (of several subjects the mean), else the pack's own
+    (`genuine_from` says which).
     `stranger`: of matched strangers, measured when the pack was trained (`settings.stranger` of its referee): who the
     person is, and so who would be a matched stranger, cannot be known here.
     """
@@ -59,16 +60,15 @@ class Scores:
 
 
 class Measurer:
-    """The scoring networks of a pack and the person and look they measure against, loaded once."""
+    """The scoring networks of a pack, loaded once, and the subjects and looks they measure against."""
 
     def __init__(self, pack: Pack, prepared: PreparedSet, device: str = "cpu") -> None:
         """Raises PackError for a role that is missing or altered."""
         pack.require(*ROLES, *(FACE_ROLES if prepared.faces else ()))
-        self.prepared = prepared
+        self.pack, self.prepared = pack, prepared
         clip = ClipEncoder(pack, device)
         self.clip, self.style = clip, StyleScorer(pack, encoder=clip)
         self.aesthetic = AestheticScorer(pack, encoder=clip)
-        self.levels = Levels(None, "", None)
         if not prepared.faces:
             from magicapture.scoring.structure import StructureScorer  # reads the room of the backbones, which faces do without
 
@@ -80,22 +80,59 @@ class Measurer:
         crops = np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None])
         self.sources = {role: embedder.embed(crops) for role, embedder in self.embedders.items()}
         self.heads = clip.embed([item.image() for item in prepared.source], [~_head(item.parsing()) for item in prepared.source])
-        self.levels = _levels(self.sources["referee"], pack)
 
-    def measure(self, images: Sequence[np.ndarray]) -> list[Scores]:
-        """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts."""
-        if not self.prepared.faces:
-            return self._objects(images)
+    def measure(self, images: Sequence[np.ndarray], tokens: Sequence[Sequence[str]] | None = None) -> list[Scores]:
+        """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts.
+
+        ``tokens``: a picture, which of several subjects and looks it is measured against (``PreparedSet.of``); None: all.
+        """
+        named = [tuple(own) for own in tokens] if tokens is not None else [()] * len(images)
+        scores: dict[int, Scores] = {}
+        for own in dict.fromkeys(named):
+            where = [i for i, other in enumerate(named) if other == own]
+            against = self.prepared.of(own)
+            measured = (self._faces if against.faces else self._objects)([images[i] for i in where], against)
+            scores.update(zip(where, measured, strict=True))
+        return [scores[i] for i in range(len(images))]
+
+    @property
+    def levels(self) -> Levels:
+        """Of all subjects."""
+        return self.levels_of(self.prepared)
+
+    def levels_of(self, against: PreparedSet) -> Levels:
+        """Of the subjects of a part of the prepared set."""
+        if not against.faces:
+            return Levels(None, "", None)
+        referee = self.sources["referee"]
+        settings = self.pack.role("referee").settings
+        known = (likeness.genuine(referee[self._rows(against.of([token]))]) for token in against.tokens("source"))
+        own = [level for level in known if level is not None]
+        stranger = settings.get("stranger")
+        given = float(np.mean(own)) if own else settings.get("genuine")
+        return Levels(
+            genuine=None if given is None else float(given),
+            genuine_from="photos" if own else "pack",
+            stranger=None if stranger is None else float(stranger),
+        )
+
+    def _rows(self, against: PreparedSet) -> list[int]:
+        """Rows of `sources` and `heads` that are of a part of the prepared set."""
+        files = {item.file for item in against.source}
+        return [i for i, item in enumerate(self.prepared.source) if item.file in files]
+
+    def _faces(self, images: Sequence[np.ndarray], against: PreparedSet) -> list[Scores]:
+        photos, levels = self._rows(against), self.levels_of(against)
         found, masks, heads = self.find(images)
         where = [i for i, face in enumerate(found) if face is not None]
         cosine: dict[str, dict[int, float]] = {role: {} for role in (*self.embedders, "head")}
         if where:
             shown = self.clip.embed([images[i] for i in where], [~heads[i] for i in where])
-            cosine["head"] = dict(zip(where, likeness.csim(shown, self.heads).tolist(), strict=True))
+            cosine["head"] = dict(zip(where, likeness.csim(shown, self.heads[photos]).tolist(), strict=True))
             crops = np.stack([align(images[i], face.keypoints) for i, face in enumerate(found) if face is not None])
             for role, embedder in self.embedders.items():
-                cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role]).tolist(), strict=True))
-        looks = self.prepared.reference
+                cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role][photos]).tolist(), strict=True))
+        looks = against.reference
         # Faces alone are hidden in both, whatever training leaves out of a look (preprocess.region).
         style = self.style.score(images, masks, [item.image() for item in looks], face_masks(looks))
         aesthetic = self.aesthetic.score(images)
@@ -104,7 +141,7 @@ class Measurer:
                 face=found[i] is not None,
                 identity=cosine["judge"].get(i),
                 referee=cosine["referee"].get(i),
-                likeness=self._likeness(cosine["referee"].get(i)),
+                likeness=_likeness(cosine["referee"].get(i), levels),
                 style=float(style[i]),
                 aesthetic=float(aesthetic[i]),
                 head=cosine["head"].get(i),
@@ -123,20 +160,21 @@ class Measurer:
                 faces[i], heads[i] = face_mask(parsing, face.box), _head(parsing)
         return found, faces, heads
 
-    def _objects(self, images: Sequence[np.ndarray]) -> list[Scores]:
-        looks = [item.image() for item in self.prepared.reference]
+    def _objects(self, images: Sequence[np.ndarray], against: PreparedSet) -> list[Scores]:
+        looks = [item.image() for item in against.reference]
         whole, shown = ([np.zeros(image.shape[:2], bool) for image in part] for part in (looks, images))
         style, aesthetic = self.style.score(images, shown, looks, whole), self.aesthetic.score(images)
         structure: Sequence[float | None] = [None] * len(images)
         if self.structure is not None:
-            structure = self.structure.score(images, [item.image() for item in self.prepared.source], looks).structure.tolist()
+            structure = self.structure.score(images, [item.image() for item in against.source], looks).structure.tolist()
         return [Scores(None, None, None, None, float(s), float(a), b) for s, a, b in zip(style, aesthetic, structure, strict=True)]
 
-    def _likeness(self, cosine: float | None) -> float | None:
-        genuine, stranger = self.levels.genuine, self.levels.stranger
-        if cosine is None or genuine is None or stranger is None or not likeness.separable(genuine, stranger):
-            return None
-        return float(likeness.normalised(np.array(cosine), genuine, stranger))
+
+def _likeness(cosine: float | None, levels: Levels) -> float | None:
+    genuine, stranger = levels.genuine, levels.stranger
+    if cosine is None or genuine is None or stranger is None or not likeness.separable(genuine, stranger):
+        return None
+    return float(likeness.normalised(np.array(cosine), genuine, stranger))
 
 
 def face_masks(items: Sequence[PreparedItem]) -> list[np.ndarray]:
@@ -153,15 +191,3 @@ def rows(items: Sequence[dict[str, object]], scores: Sequence[Scores]) -> list[d
     """The items of a pictures' manifest with their scores, floats rounded to 5 digits."""
     measured = ({name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(score).items()} for score in scores)
     return [{**item, **values} for item, values in zip(items, measured, strict=True)]
-
-
-def _levels(sources: np.ndarray, pack: Pack) -> Levels:
-    settings = pack.role("referee").settings
-    own = likeness.genuine(sources)
-    stranger = settings.get("stranger")
-    given = own if own is not None else settings.get("genuine")
-    return Levels(
-        genuine=None if given is None else float(given),
-        genuine_from="photos" if own is not None else "pack",
-        stranger=None if stranger is None else float(stranger),
-    )

@@ -38,7 +38,7 @@ def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Kind -> {pictures, faces, measure -> {mean, low, high, n} or None}: 95 % bootstrap over the pictures.
 
     Means of a face's measures are over the pictures in which one was found; `faces` counts those, None for objects. The interval is over
-    the seeds of ONE person and look: it says nothing about other people (benchmarks cluster by person for that).
+    the seeds of ONE person and look (or of the few that were trained): others may differ (benchmarks cluster by person for that).
     """
     sets: dict[str, dict[str, Any]] = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
@@ -51,13 +51,21 @@ def summaries(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return sets
 
 
+def by_tokens(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    """Rows by the subject and look they are of, where there are several: tokens -> rows, in the order of the tokens."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get("tokens", ())), []).append(row)
+    return dict(sorted(groups.items()))
+
+
 def better_half(rows: Sequence[Row], kind: str = "portrait") -> dict[str, float | None]:
     """Mean `selection` and `identity` (judge) over the better-ranked half of a kind, rounded up: what a user would keep.
 
-    None where no picture of that half has a face.
+    Of several subjects or looks, over the better half of each combination. None where no picture of that half has a face.
     """
     own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["rank"])
-    half = own[: math.ceil(len(own) / 2)]
+    half = [row for group in by_tokens(own).values() for row in group[: math.ceil(len(group) / 2)]]
     means: dict[str, float | None] = {}
     for measure in ("selection", "identity"):
         values = [row[measure] for row in half if row[measure] is not None]

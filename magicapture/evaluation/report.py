@@ -60,6 +60,7 @@ def render(
     """The page for an evaluation `result` (the content of scores.json) over the pictures artifact `images` with its manifest."""
     rows = [dict(row) for row in result["items"]]
     for row in rows:
+        row.setdefault("tokens", [])
         row["uri"] = data_uri(_read(images / row["file"]))
         row["before_uri"] = data_uri(_read(images / row["before"])) if row.get("before") else None
     portraits = [row for row in rows if row["kind"] == "portrait"]
@@ -78,6 +79,10 @@ def render(
         kinds=[kind for kind in KINDS if kind in result["sets"]],
         kind_names=KIND_NAMES,
         table=comparison(result["sets"]),
+        pairs=result.get("pairs", []),
+        measures={key: name for key, (name, _) in MEASURE_NAMES.items() if result["sets"]["portrait"].get(key)},
+        people=len(prepared.concepts("source")),
+        looks=len(prepared.concepts("reference")),
         compared=_compared(rows),
         source=[_photo(item, False) for item in prepared.source],
         reference=[_photo(item, True) for item in prepared.reference],
@@ -122,7 +127,7 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     shared = sorted(set.intersection(*({row["seed"] for row in own} for own in of_kind.values())))
     picked = []
     for kind, own in of_kind.items():
-        first = {row["seed"]: row for row in sorted(own, key=lambda row: -row["rank"])}
+        first = {row["seed"]: row for row in sorted(own, key=lambda row: -row["rank"])}  # of several subjects or looks, the best
         chosen = [first[seed] for seed in shared[:_COMPARED]] or sorted(own, key=lambda row: row["seed"])[:_COMPARED]
         picked.append({"kind": kind, "rows": chosen})
     return picked

@@ -42,7 +42,7 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     if pleased:
         logger.warning("%s: the network trained against; its scores say nothing of likeness", " and ".join(pleased))
     measurer = Measurer(pack, sources, config.device)
-    scores = measurer.measure([_picture(images, item["file"]) for item in items])
+    scores = measurer.measure([_picture(images, item["file"]) for item in items], [item.get("tokens", ()) for item in items])
     ranked = ranking.rank(rows(items, scores), config.evaluation)
     result = {
         "protocol": ranking.protocol(
@@ -59,6 +59,11 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
         "levels": asdict(measurer.levels),
         "items": ranked,
         "sets": ranking.summaries(ranked),
+        "pairs": [
+            {"tokens": list(tokens), "levels": asdict(measurer.levels_of(sources.of(tokens))), "sets": ranking.summaries(own)}
+            for tokens, own in ranking.by_tokens(ranked).items()
+            if tokens
+        ],
     }
     best = next(row for row in ranked if row["kind"] == "portrait")
     lineage = lineage_key(manifest["lineage"], sources.lineage, pack.digest(), config.digest("evaluation"), SCORER_VERSION)

@@ -9,6 +9,7 @@ It stands in the shared room because stage rooms do not import one another::
 
 Files: ``source/<i>.png``, ``reference/<i>.png`` (RGB, resolution x resolution), beside each ``<i>.mask.png`` (0 or 255) and
 ``<i>.parsing.png`` (class 0..18), ``embeddings.safetensors`` (``"<set>.<role>"`` -> (n, D) float32, unit rows) and ``sheet.html``.
+Items stand concept after concept (a set may be of several subjects or looks), concepts in the order of their names.
 Everything is in the pixels of the prepared picture. The mask is the *face* in both sets (with the hair, where ``preprocess.region``
 is "head", and in reference images with room for the person's own); the non-facial region of a reference image (the paper's ``Mr``)
 is its complement. Of an object (region "object") it is the thing itself in the photos and empty in the looks; there are no key points,
@@ -18,8 +19,8 @@ no boxes and no embeddings, and ``parsing`` is 0 everywhere.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from magicapture.artifacts import ArtifactError, read_manifest, write_bytes, write_text, writing
+from magicapture.faces import concepts
 
 KIND = "prepared"
 SCHEMA = "prepared/1"
@@ -43,7 +45,7 @@ class Picture:
 
     ``image`` (R, R, 3) uint8 RGB; ``parsing`` (R, R) uint8 classes; ``mask`` (R, R) bool, the face; ``keypoints`` (5, 2)
     px and ``box`` (left, top, right, bottom) px, both None for a look without a face; ``score`` of the detector 0..1;
-    ``sharpness`` variance of the Laplacian; ``sha256`` of the photo's own bytes.
+    ``sharpness`` variance of the Laplacian; ``sha256`` of the photo's own bytes; ``concept``: the sub-folder it lay in, or "".
     """
 
     name: str
@@ -55,6 +57,7 @@ class Picture:
     score: float | None = None
     sharpness: float | None = None
     sha256: str = ""
+    concept: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class PreparedItem:
     score: float | None
     sharpness: float | None
     sha256: str
+    concept: str = ""
 
     def image(self) -> np.ndarray:
         """(R, R, 3) uint8 RGB."""
@@ -126,6 +130,24 @@ class PreparedSet:
         """Whether the photos show a person's face; not so where they were prepared as pictures of an object."""
         return any(item.keypoints is not None for item in self.source)
 
+    def concepts(self, set: SetName) -> tuple[str, ...]:
+        """Names of the set's subjects or looks, in order; "" is the one of a flat folder."""
+        return tuple(dict.fromkeys(item.concept for item in getattr(self, set)))
+
+    def tokens(self, set: SetName) -> tuple[str, ...]:
+        """The token of each of :meth:`concepts` in prompts."""
+        return concepts.tokens_of(self.concepts(set), concepts.TOKENS[SETS.index(set)])
+
+    def of(self, tokens: Collection[str]) -> PreparedSet:
+        """Only the pictures of the concepts with these tokens; of a set none of whose concepts is among them, all."""
+
+        def chosen(name: SetName) -> tuple[PreparedItem, ...]:
+            items: tuple[PreparedItem, ...] = getattr(self, name)
+            own = {concept for concept, token in zip(self.concepts(name), self.tokens(name), strict=True) if token in tokens}
+            return tuple(item for item in items if not own or item.concept in own)
+
+        return replace(self, source=chosen("source"), reference=chosen("reference"))
+
     def embeddings(self, role: str = "recogniser", set: SetName = "source") -> np.ndarray:
         """(n, D) float32 unit rows, in the order of the set; no row for objects. Raises ArtifactError for a pair that was not written."""
         path = self.folder / EMBEDDINGS
@@ -135,7 +157,9 @@ class PreparedSet:
         key = f"{set}.{role}"
         if key not in tensors:
             raise ArtifactError(f"{path}: no {key!r}; it holds {', '.join(sorted(tensors))}")
-        return tensors[key]
+        stored = [entry["file"] for entry in self.manifest["content"][set] if entry["keypoints"] is not None]
+        mine = {item.file for item in getattr(self, set)}
+        return tensors[key][np.array([file in mine for file in stored], bool)]
 
 
 def write(
@@ -201,6 +225,7 @@ def _save(folder: Path, name: str, index: int, picture: Picture, resolution: int
         "score": None if picture.score is None else round(float(picture.score), 5),
         "sharpness": None if picture.sharpness is None else round(float(picture.sharpness), 3),
         "sha256": picture.sha256,
+        "concept": picture.concept,
     }
 
 
@@ -208,7 +233,7 @@ def _item(folder: Path, entry: Mapping[str, Any]) -> PreparedItem:
     keypoints, box = (None if entry[key] is None else np.array(entry[key], np.float32) for key in ("keypoints", "box"))
     return PreparedItem(
         folder, entry["name"], entry["file"], entry["mask"], entry["parsing"], keypoints, box,
-        entry.get("score"), entry.get("sharpness"), entry.get("sha256", ""),
+        entry.get("score"), entry.get("sharpness"), entry.get("sha256", ""), entry.get("concept", ""),
     )  # fmt: skip
 
 

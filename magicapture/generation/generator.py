@@ -78,8 +78,8 @@ class Generator:
             raise GenerationError(f"expected lists of at least one prompt and one seed; got prompts {prompts!r}, seeds {seeds!r}")
         known = self.backbone.tokens.ids
         for prompt in prompts:
-            for token in re.findall(r"\[V\d+\]", prompt, re.IGNORECASE):
-                if token.upper() not in known:
+            for token in re.findall(r"\[V\d+(?::[^\]]*)?\]", prompt, re.IGNORECASE):
+                if token.lower() not in {one.lower() for one in known}:
                     raise GenerationError(f"prompt {prompt!r}: {token} is not a token of this adapter; it has {', '.join(known)}")
         for seed in seeds:
             if isinstance(seed, bool) or seed != int(seed) or not 0 <= seed < 2**63:

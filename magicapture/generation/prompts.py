@@ -1,4 +1,4 @@
-"""The prompts of the two baselines: the untuned model knows neither [V1] nor [V2]."""
+"""The prompts of the two baselines: the untuned model knows neither [V1] nor [V2], nor [V1:anna]."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 PLAIN = "a photo of a person"
 
 # "in the [V2] style", "in [V2] style", "in the style of [V2]", "with style [V2]" (original code), "and a [V2] look"
+_TOKEN = r"\[V{}(?::[^\]]*)?\]"
 _NOUN = r"(?:style|look|theme|aesthetic|mood)"
 _LOOK_PHRASE = re.compile(
-    rf"\b(?:in|with|of|and)\s+(?:(?:the|a|an)\s+)?(?:{_NOUN}\s+(?:of\s+)?(?:the\s+)?)?\[V2\](?:\s+{_NOUN}\b)?",
+    rf"\b(?:in|with|of|and)\s+(?:(?:the|a|an)\s+)?(?:{_NOUN}\s+(?:of\s+)?(?:the\s+)?)?{_TOKEN.format(2)}(?:\s+{_NOUN}\b)?",
     re.IGNORECASE,
 )
-_LOOK = re.compile(rf"\[V2\](?:[\s-]+{_NOUN}\b)?", re.IGNORECASE)
-_PERSON = re.compile(r"(?:\b(a|an|the)\s+)?\[V1\](?:\s+(\w+))?", re.IGNORECASE)
+_LOOK = re.compile(rf"{_TOKEN.format(2)}(?:[\s-]+{_NOUN}\b)?", re.IGNORECASE)
+_PERSON = re.compile(rf"(?:\b(a|an|the)\s+)?{_TOKEN.format(1)}(?:\s+(\w+))?", re.IGNORECASE)
 # Words that show that no noun follows "[V1]" ("a portrait of [V1] at the beach").
 _NO_NOUN = re.compile(
     "in|on|at|by|of|as|to|from|with|without|near|under|over|and|or|but|is|was|who|that|dressed|"
@@ -29,6 +30,8 @@ def base_prompt(prompt: str) -> str:
     'a photo of a person'
     >>> base_prompt("[V1] at the beach, in the style of [V2]")
     'a person at the beach'
+    >>> base_prompt("a photo of a [V1:anna] person in the [V2:noir] style")
+    'a photo of a person'
     """
     text = _LOOK.sub("", _LOOK_PHRASE.sub("", prompt))
     text = _PERSON.sub(_without_person, text)

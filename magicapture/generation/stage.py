@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
 
 from magicapture.artifacts import content_hash, lineage_key, writing
 from magicapture.config import Config
+from magicapture.faces.concepts import named, spread
 from magicapture.generation.generator import Generator
 from magicapture.generation.prompts import attributes_prompt, base_prompt
 
@@ -21,11 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
-    """A picture to make."""
+    """A picture to make; ``tokens``: which of several subjects and looks it is of, or is compared with (``faces.concepts.named``)."""
 
     kind: str
     prompt: str
     seed: int
+    tokens: tuple[str, ...] = ()
 
 
 def run(
@@ -38,14 +40,16 @@ def run(
     """Portraits of every prompt with every seed (None: those of ``config.generation``), then both baselines. Returns ``out``.
 
     ``images/1``: images/NNNN.png, training/ (the adapter's curves, samples and attention maps, for the report); content:
-    items [{file, kind, prompt, seed, sampler, steps, guidance, unet_scale, text_scale}], adapter (the adapter's content),
-    negative_prompt, warnings. Kinds: "portrait"; "base": the untuned model with the same seeds and the prompt without
-    [V1], [V2]; "attributes": the untuned model prompted with the descriptions in words (left out, with a warning, where
-    there are none). Raises what Generator raises.
+    items [{file, kind, prompt, seed, tokens, sampler, steps, guidance, unet_scale, text_scale}], adapter (the adapter's content),
+    negative_prompt, warnings. A prompt's [V1] or [V2] stands for each in turn of several subjects or looks; items' ``tokens`` say which.
+    Kinds: "portrait"; "base": the untuned model with the same seeds and the prompt without the tokens; "attributes": the untuned model
+    prompted with the descriptions in words (left out, with a warning, where there are none). Raises what Generator raises.
     """
     prompts = list(config.generation.prompts if prompts is None else prompts)
     seeds = list(config.generation.seeds if seeds is None else seeds)
     generator = Generator(adapter, config)
+    tokens = list(generator.backbone.tokens.ids)
+    prompts = [each for prompt in prompts for each in spread(prompt, tokens)]
     generator.check(prompts, seeds)
     jobs, warnings = plan(prompts, seeds, generator.adapter.get("descriptions") or {}, config.evaluation.baseline_images)
     warnings = generator.warnings([job.prompt for job in jobs]) + warnings
@@ -55,7 +59,7 @@ def run(
     with writing(out, "images/1", lineage=lineage, config=config.model_dump(mode="json")) as draft:
         _carry(Path(adapter), draft.path / "training")
         (draft.path / "images").mkdir()
-        items: list[dict[str, str | int | float]] = []
+        items: list[dict[str, Any]] = []
         for job, picture in tqdm(_pictures(generator, jobs), total=len(jobs), desc="generate", unit="picture", disable=None):
             file = f"images/{len(items):04d}.png"
             picture.save(draft.path / file)
@@ -75,20 +79,34 @@ def plan(
     descriptions: dict[str, str | None],
     baseline_images: int,
 ) -> tuple[list[Job], list[str]]:
-    """All pictures to make, kind by kind, and warnings. Baselines repeat the portraits' first prompts and seeds, each pair once."""
-    jobs = [Job("portrait", prompt, seed) for prompt in prompts for seed in seeds]
+    """All pictures to make, kind by kind, and warnings. Baselines repeat the portraits' first prompts and seeds, each pair once.
+
+    Of several subjects or looks, each combination has its share of the baselines, and one at least.
+    """
+    jobs = [Job("portrait", prompt, seed, tuple(named(prompt))) for prompt in prompts for seed in seeds]
     if not baseline_images:
         return jobs, []
-    warnings = []
-    base = list(dict.fromkeys(Job("base", base_prompt(job.prompt), job.seed) for job in jobs))[:baseline_images]
-    person, look = descriptions.get("source"), descriptions.get("reference")
-    words = attributes_prompt(person, look)
-    attributes = list(dict.fromkeys(Job("attributes", words, job.seed) for job in jobs))[:baseline_images] if words else []
-    missing = [folder for folder, text in (("photos", person), ("looks", look)) if not (text or "").strip()]
-    if missing:
-        left = "attributes baseline left out" if not words else "attributes baseline describes only the other"
-        warnings.append(f"no description.txt in the folder of {' and '.join(missing)}: {left}")
+    base, attributes, warnings = [], [], []
+    combinations = list(dict.fromkeys(job.tokens for job in jobs))
+    each = -(-baseline_images // len(combinations))
+    for tokens in combinations:
+        own = [job for job in jobs if job.tokens == tokens]
+        base += list(dict.fromkeys(Job("base", base_prompt(job.prompt), job.seed, tokens) for job in own))[:each]
+        person, look = (_description(descriptions, name, plain, tokens) for name, plain in (("source", "[V1"), ("reference", "[V2")))
+        words = attributes_prompt(person, look)
+        attributes += list(dict.fromkeys(Job("attributes", words, job.seed, tokens) for job in own))[:each] if words else []
+        missing = [folder for folder, text in (("photos", person), ("looks", look)) if not (text or "").strip()]
+        if missing:
+            left = "attributes baseline left out" if not words else "attributes baseline describes only the other"
+            whose = f" of {' '.join(tokens)}" if tokens else ""
+            warnings.append(f"no description.txt in the folder of {' and '.join(missing)}{whose}: {left}")
     return jobs + base + attributes, warnings
+
+
+def _description(descriptions: Mapping[str, str | None], name: str, start: str, tokens: Sequence[str]) -> str | None:
+    """The words of the set's concept that is among the tokens, or of its only one."""
+    concept = next((token[len(start) : -1] for token in tokens if token.startswith(f"{start}:")), "")
+    return descriptions.get(name + concept)
 
 
 def _carry(adapter: Path, target: Path) -> None:
@@ -111,13 +129,14 @@ def _pictures(generator: Generator, jobs: Sequence[Job]) -> Iterator[tuple[Job, 
             yield from zip(rows, map(Image.fromarray, pictures), strict=True)
 
 
-def _record(job: Job, config: Config) -> dict[str, str | int | float]:
+def _record(job: Job, config: Config) -> dict[str, Any]:
     knobs = config.generation
     tuned = job.kind == "portrait"
     return {
         "kind": job.kind,
         "prompt": job.prompt,
         "seed": int(job.seed),
+        "tokens": list(job.tokens),
         "sampler": knobs.sampler,
         "steps": knobs.steps,
         "guidance": knobs.guidance,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from magicapture.faces.concepts import NAME
 from magicapture.references.errors import ReferencesError, SetAside
 
 #: Decoders that are tried; PIL has more (EPS runs Ghostscript), which photos do not need.
@@ -54,6 +56,34 @@ def scan(folder: str | Path, what: str) -> list[Path]:
     if not found:
         raise ReferencesError(f"the {what} folder {folder} holds no files; put one or more pictures into it")
     return found
+
+
+def scan_concepts(folder: str | Path, what: str) -> dict[str, list[Path]]:
+    """The pictures of every concept in a folder, by name: of every sub-folder that holds something, or else of the folder itself, "".
+
+    Raises ReferencesError as :func:`scan` does, for pictures beside such sub-folders, and for names that cannot stand in a prompt.
+    """
+    folder = Path(folder)
+    inside = sorted(folder.iterdir()) if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK) else []
+    folders = [path for path in inside if path.is_dir() and not path.name.startswith(".") and any(path.iterdir())]
+    if not folders:
+        return {"": scan(folder, what)}
+    beside = [path.name for path in inside if not path.is_dir() and not path.name.startswith(".") and path.name != DESCRIPTION]
+    if beside:
+        raise ReferencesError(
+            f"the {what} folder {folder} holds both pictures ({beside[0]}) and sub-folders ({folders[0].name}); expected pictures of one "
+            "subject or look, or one sub-folder for each of several"
+        )
+    seen: dict[str, str] = {}
+    for path in folders:
+        if not NAME.fullmatch(path.name):
+            raise ReferencesError(
+                f"{what}: the sub-folder {path.name!r} is called by its name in prompts; expected letters, digits, - and _: rename it"
+            )
+        other = seen.setdefault(path.name.lower(), path.name)
+        if other != path.name:
+            raise ReferencesError(f"{what}: the sub-folders {other!r} and {path.name!r} are one word to a text encoder; rename one of them")
+    return {path.name: scan(path, what) for path in folders}
 
 
 def describe(folder: str | Path) -> str:

@@ -1,15 +1,16 @@
 """The preprocess stage: folders of photos and looks in, a prepared set out.
 
-Each picture goes through decode -> face -> square -> parsing -> verdict; then the set through duplicates -> one person. With
+Each picture goes through decode -> face -> square -> parsing -> verdict; then each concept (the folder, or every sub-folder of it)
+through duplicates -> one person. With
 ``preprocess.region: object`` no face is sought: what a photo shows is where it is not transparent (``references.things``).
-What fails is set aside with its reason and stops nothing, unless fewer than ``preprocess.min_pictures`` remain.
+What fails is set aside with its reason and stops nothing, unless fewer than ``preprocess.min_pictures`` of a concept remain.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,7 @@ from magicapture.faces.parse import Parser, face_mask
 from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
 from magicapture.references import duplicates, quality, things
-from magicapture.references.decode import Photo, decode, describe, scan
+from magicapture.references.decode import Photo, decode, describe, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
 from magicapture.references.room import widened
@@ -46,15 +47,15 @@ def run(photos: str | Path, looks: str | Path, out: str | Path, config: Config) 
     """
     folders: dict[SetName, Path] = {"source": Path(photos), "reference": Path(looks)}
     _check_folders(folders, Path(out))
-    paths = {name: scan(folder, WHAT[name]) for name, folder in folders.items()}
+    paths = {name: scan_concepts(folder, WHAT[name]) for name, folder in folders.items()}
     preparer = Preparer(config)
-    kept: dict[SetName, list[Candidate]] = {name: preparer.prepare(name, paths[name]) for name in SETS}
+    kept = {name: {concept: preparer.prepare(name, found, concept) for concept, found in paths[name].items()} for name in SETS}
     _warn(preparer, kept)
-    source, reference = ([candidate.picture for candidate in kept[name]] for name in SETS)
+    source, reference = ([candidate.picture for own in kept[name].values() for candidate in own] for name in SETS)
     if config.preprocess.region == "head":
         reference = [widened(picture, source) for picture in reference]
     embeddings = {f"source.{role}": preparer.embed(role, source) for role in ("recogniser", "judge")}
-    descriptions = {name: describe(folder) for name, folder in folders.items()}
+    descriptions = {key: text for name in SETS for key, text in _descriptions(name, folders[name], list(paths[name])).items()}
     return write(
         out,
         resolution=preparer.pack.resolution,
@@ -94,21 +95,25 @@ class Preparer:
         self.aside: list[Aside] = []
         self.warnings: list[str] = []
         self.hashes: list[str] = []
-        self.scores: dict[SetName, list[float | None]] = {name: [] for name in SETS}
+        self.scores: list[float | None] = []
 
-    def prepare(self, name: SetName, paths: list[Path]) -> list[Candidate]:
-        """The usable pictures of one set, in the order of their names; raises ReferencesError when too few remain."""
+    def prepare(self, name: SetName, paths: Sequence[Path], concept: str = "") -> list[Candidate]:
+        """The usable pictures of one concept of a set, in the order of their names; raises ReferencesError when too few remain."""
         candidates = []
-        for path in tqdm(paths, desc=f"preprocess {WHAT[name]}", disable=None):
+        what, inside = (f"{WHAT[name]} of {concept}", f"{concept}/") if concept else (WHAT[name], "")
+        self.scores = []
+        for path in tqdm(paths, desc=f"preprocess {what}", disable=None):
             photo: Photo | None = None
             try:
                 photo = decode(path, self.knobs.max_pixels, alpha=self.objects and name == "source")
-                self.hashes.append(f"{name}:{photo.sha256}")
-                candidates.append(self._candidate(name, photo))
+                photo = replace(photo, name=inside + photo.name)
+                self.hashes.append(f"{name}:{inside}{photo.sha256}")
+                candidate = self._candidate(name, photo)
+                candidates.append(replace(candidate, picture=replace(candidate.picture, concept=concept)))
                 if photo.note:
                     self.warnings.append(f"{photo.name} is {photo.note}")
             except SetAside as error:
-                self._set_aside(name, path.name, str(error), None if photo is None else _thumb(photo.image))
+                self._set_aside(name, inside + path.name, str(error), None if photo is None else _thumb(photo.image))
         candidates = self._drop(name, candidates, duplicates.find([c.print for c in candidates], self.knobs.duplicate_distance))
         if name == "source" and not self.objects:
             out = quality.strangers(self.embed("recogniser", [c.picture for c in candidates]), self.knobs.same_person)
@@ -117,9 +122,10 @@ class Preparer:
         doubt = self._doubt() if name == "source" and not self.objects else ""
         if len(candidates) < self.knobs.min_pictures:
             clear = "thing" if self.objects else "face"
-            listed = "".join(f"\n  {aside.name}: {aside.reason}" for aside in self.aside if aside.set == name)
+            own = [aside for aside in self.aside if aside.set == name and aside.name.startswith(inside)]
+            listed = "".join(f"\n  {aside.name}: {aside.reason}" for aside in own)
             raise ReferencesError(
-                f"{WHAT[name]}: {len(candidates)} of {len(paths)} pictures can be used, at least {self.knobs.min_pictures} needed "
+                f"{what}: {len(candidates)} of {len(paths)} pictures can be used, at least {self.knobs.min_pictures} needed "
                 f"(preprocess.min_pictures); add pictures in which one {clear} is clear. Set aside:{listed}{doubt and chr(10)}{doubt}"
             )
         if doubt:
@@ -143,7 +149,7 @@ class Preparer:
             self.warnings += [warning] if warning else []
             return Candidate(picture, duplicates.take(photo.name, photo.sha256, photo.image, side), _thumb(photo.image))
         faces = self.detector.detect(photo.image)
-        self.scores[name].append(faces[0].score if faces else None)
+        self.scores.append(faces[0].score if faces else None)
         face = quality.only_face(faces, self.knobs)
         if face is None and name == "source":
             only = f" (pack {self.pack.name!r} knows {self.pack.domain} only)" if self.pack.domain else ""
@@ -171,17 +177,17 @@ class Preparer:
         return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
 
     def _doubt(self) -> str:
-        """What to say when the photos seem not to be of the pack's world; empty when they do, or when the pack knows photographs.
+        """What to say when the concept's photos seem not to be of the pack's world; empty when they do, or when the pack knows photographs.
 
         One picture tells little: detectors of rendered faces find many real ones. The mean score of the set tells more.
         """
         usual = float(self.pack.role("detector").settings.get("usual_score", 0.5))
-        found = [score for score in self.scores["source"] if score is not None]
+        found = [score for score in self.scores if score is not None]
         sure = float(np.mean(found)) if found else 0.0
-        if self.pack.domain is None or (sure >= usual and 2 * len(found) >= len(self.scores["source"])):
+        if self.pack.domain is None or (sure >= usual and 2 * len(found) >= len(self.scores)):
             return ""
         return (
-            f"these may be photographs: a face was found in {len(found)} of {len(self.scores['source'])} pictures, with a mean score of "
+            f"these may be photographs: a face was found in {len(found)} of {len(self.scores)} pictures, with a mean score of "
             f"{sure:.2f} (usual: at least {usual:g}), and pack {self.pack.name!r} knows {self.pack.domain} only. For photographs: "
             "`magicapture packs fetch sd15`, then `magicapture train PHOTOS LOOKS --preset sd15`"
         )
@@ -204,12 +210,20 @@ def _check_folders(folders: Mapping[SetName, Path], out: Path) -> None:
             raise ReferencesError(f"out ({out}) holds the {WHAT[name]} folder and would replace it; choose another folder")
 
 
-def _warn(preparer: Preparer, kept: Mapping[SetName, list[Candidate]]) -> None:
+def _descriptions(name: SetName, folder: Path, concepts: Sequence[str]) -> dict[str, str]:
+    """What the folders say in words: "source", of one subject; "source:anna", "source:ben", of several."""
+    return {f"{name}:{concept}" if len(concepts) > 1 else name: describe(folder / concept) for concept in concepts}
+
+
+def _warn(preparer: Preparer, kept: Mapping[SetName, Mapping[str, Sequence[Candidate]]]) -> None:
     for name in SETS:
-        if len(kept[name]) == 1:
-            preparer.warnings.append(f"only one usable picture in {WHAT[name]}: it works, 4 to 6 work better")
-    photos = {candidate.picture.sha256: candidate.picture.name for candidate in kept["source"]}
-    for candidate in kept["reference"]:
+        for concept, own in kept[name].items():
+            if len(own) == 1:
+                what = f"{WHAT[name]} of {concept}" if concept else WHAT[name]
+                preparer.warnings.append(f"only one usable picture in {what}: it works, 4 to 6 work better")
+    source, reference = ([candidate for own in kept[name].values() for candidate in own] for name in SETS)
+    photos = {candidate.picture.sha256: candidate.picture.name for candidate in source}
+    for candidate in reference:
         if candidate.picture.sha256 in photos:
             preparer.warnings.append(f"{candidate.picture.name} is also among the photos ({photos[candidate.picture.sha256]})")
     for warning in preparer.warnings:

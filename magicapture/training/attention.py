@@ -8,12 +8,15 @@ have their graph and the recomputation, which runs after the recording has close
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from magicapture.backbones import Backbone
+from magicapture.faces.concepts import TOKENS, of_side
 
 
 class AttentionMaps:
@@ -90,3 +93,9 @@ class AttentionMaps:
                 store[name] = output
 
         return hook
+
+
+def side_positions(backbone: Backbone, prompts: Sequence[str]) -> Tensor:
+    """Where the token of a subject, and where that of a look, stands in each prompt, whichever it is: (prompts, 2, text length) bool."""
+    sides = [[backbone.token_positions(prompts, token) for token in of_side(backbone.tokens.ids, plain)] for plain in TOKENS]
+    return torch.stack([torch.stack(side).any(dim=0) for side in sides], dim=1)

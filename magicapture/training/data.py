@@ -16,6 +16,7 @@ from torch import Tensor
 from magicapture.artifacts import lineage_key, write_bytes
 from magicapture.backbones import Backbone
 from magicapture.config import Augment
+from magicapture.faces.concepts import REFERENCE_TOKEN, SOURCE_TOKEN, called
 from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
 from magicapture.training import prompts
@@ -29,19 +30,22 @@ class Example:
     """One prepared picture in all its augmented versions, ready to be drawn from.
 
     ``mean`` and ``std`` (versions, C, h, w): the VAE posterior in scaled latents, so that every draw is a fresh sample; ``face``
-    (versions, 1, H, W) float32 of 0 and 1; ``keypoints`` (versions, 5, 2) px, None for a look without a face.
+    (versions, 1, H, W) float32 of 0 and 1; ``keypoints`` (versions, 5, 2) px, None for a look without a face; ``concept``: which of the
+    set's subjects or looks it shows.
     """
 
     mean: Tensor
     std: Tensor
     face: Tensor
     keypoints: Tensor | None
+    concept: int = 0
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """Examples of both sets.
 
+    ``subjects``, ``looks``: the token of each concept of the source and of the reference set, which ``Example.concept`` counts.
     ``prior``: pictures of the untuned model, all called ``class_prompt`` (prior preservation only). ``word``: what the photos show
     (``training.class_word``). ``composed``: the set that composed rows are drawn from, "reference" (paper, eq. 6) or "source" (objects).
     ``source_composed``: share of source rows that are called by a composed prompt (``tuning.source_composed``).
@@ -54,6 +58,8 @@ class TrainingData:
     word: str = prompts.PERSON
     composed: str = "reference"
     source_composed: float = 0.0
+    subjects: tuple[str, ...] = (SOURCE_TOKEN,)
+    looks: tuple[str, ...] = (REFERENCE_TOKEN,)
 
     def of(self, kind: str) -> tuple[Example, ...]:
         """The examples that rows of a kind are drawn from."""
@@ -66,7 +72,8 @@ class Batch:
     """The rows of one UNet pass, kind after kind.
 
     ``clean`` and ``noise`` (rows, C, h, w); ``timesteps`` (rows,) long; ``face`` (rows, 1, H, W) of 0 and 1; all on the
-    device. ``keypoints`` (rows, 5, 2) px on the CPU, NaN where there is no face.
+    device. ``keypoints`` (rows, 5, 2) px on the CPU, NaN where there is no face. ``subjects``, ``looks``: a row, which of
+    ``TrainingData.subjects`` and ``.looks`` it is about (where its prompt names one).
     """
 
     kinds: tuple[str, ...]
@@ -76,6 +83,8 @@ class Batch:
     timesteps: Tensor
     face: Tensor
     keypoints: Tensor
+    subjects: tuple[int, ...]
+    looks: tuple[int, ...]
 
     def rows(self, *kinds: str) -> list[int]:
         """Indices of the rows of these kinds."""
@@ -98,10 +107,11 @@ def load_training_data(prepared: PreparedSet, pack: Pack, backbone: Backbone, co
                 f"{prepared.folder}: the {name} set is empty; expected at least one usable picture (its sheet.html says what was set aside)"
             )
 
-    def examples(items: Sequence[PreparedItem]) -> tuple[Example, ...]:
-        return tuple(_example(item, pack, backbone, config, cache) for item in items)
+    def examples(items: Sequence[PreparedItem], concepts: Sequence[str]) -> tuple[Example, ...]:
+        return tuple(_example(item, concepts.index(item.concept), pack, backbone, config, cache) for item in items)
 
-    return TrainingData(examples(prepared.source), examples(prepared.reference))
+    source, reference = examples(prepared.source, prepared.concepts("source")), examples(prepared.reference, prepared.concepts("reference"))
+    return TrainingData(source, reference, subjects=prepared.tokens("source"), looks=prepared.tokens("reference"))
 
 
 def draw_batch(
@@ -109,21 +119,30 @@ def draw_batch(
 ) -> Batch:
     """``rows`` rows of each kind: pictures (different ones while there are enough), versions, prompts, timesteps, latents, noise.
 
+    Concepts take turns, whatever the number of their pictures. A composed row is called by a drawn subject and its picture's look (by its
+    picture's subject and a drawn look where composed rows are source photos, and where source rows have composed prompts).
     Timesteps are uniform over the full range 0..timesteps-1 for every kind (design, principle 4). Everything comes from
     ``generator`` (on the CPU, so that every device sees the same draws).
     """
-    clean, faces, keypoints, words = [], [], [], []
+    clean, faces, keypoints, words, subjects, looks = [], [], [], [], [], []
     for kind in kinds:
         examples = data.of(kind)
-        order = torch.cat([torch.randperm(len(examples), generator=generator) for _ in range(-(-rows // len(examples)))])
-        for index in order[:rows].tolist():
+        for index in _pick(examples, rows, generator):
             example = examples[index]
             version = int(torch.randint(len(example.mean), (), generator=generator))
             mean = example.mean[version]
             clean.append(mean + example.std[version] * torch.randn(mean.shape, generator=generator))
             faces.append(example.face[version])
             keypoints.append(torch.full((5, 2), torch.nan) if example.keypoints is None else example.keypoints[version])
-            words.append(_prompt(data, kind, generator))
+            prompt = _prompt(data, kind, generator)
+            photo = data.composed if kind == "composed" else kind
+            subject, look = (
+                example.concept if photo == name else _one(tokens, generator)
+                for name, tokens in (("source", data.subjects), ("reference", data.looks))
+            )
+            words.append(called(prompt, data.subjects[subject], data.looks[look]))
+            subjects.append(subject)
+            looks.append(look)
     latents = torch.stack(clean)
     return Batch(
         kinds=tuple(kind for kind in kinds for _ in range(rows)),
@@ -133,7 +152,31 @@ def draw_batch(
         timesteps=torch.randint(timesteps, (len(latents),), generator=generator).to(device),
         face=torch.stack(faces).to(device),
         keypoints=torch.stack(keypoints),
+        subjects=tuple(subjects),
+        looks=tuple(looks),
     )
+
+
+def _pick(examples: Sequence[Example], rows: int, generator: torch.Generator) -> list[int]:
+    """Indices of ``rows`` examples, a concept after the other in a drawn order, of each concept different ones while there are enough."""
+    own: dict[int, list[int]] = {}
+    for index, example in enumerate(examples):
+        own.setdefault(example.concept, []).append(index)
+    groups = [own[concept] for concept in sorted(own)]
+    turns = _shuffled(len(groups), rows, generator) if len(groups) > 1 else [0] * rows
+    orders = [iter(_shuffled(len(group), turns.count(i), generator)) for i, group in enumerate(groups)]
+    return [groups[turn][next(orders[turn])] for turn in turns]
+
+
+def _shuffled(count: int, length: int, generator: torch.Generator) -> list[int]:
+    """``length`` numbers below ``count``: as many drawn permutations as that takes, one after the other."""
+    orders = [torch.randperm(count, generator=generator) for _ in range(-(-length // count))]
+    return torch.cat(orders)[:length].tolist() if orders else []
+
+
+def _one(concepts: Sequence[str], generator: torch.Generator) -> int:
+    """A drawn concept; of a single one nothing is drawn."""
+    return int(torch.randint(len(concepts), (), generator=generator)) if len(concepts) > 1 else 0
 
 
 def _prompt(data: TrainingData, kind: str, generator: torch.Generator) -> str:
@@ -145,7 +188,7 @@ def _prompt(data: TrainingData, kind: str, generator: torch.Generator) -> str:
     return prompts.draw(kind, generator, data.word)
 
 
-def _example(item: PreparedItem, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> Example:
+def _example(item: PreparedItem, concept: int, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> Example:
     mean, std = _latents(item.image(), pack, backbone, config, cache)
     flips = [is_flipped(version, config) for version in range(config.versions)]
     face = torch.from_numpy(item.mask().astype(np.float32))[None]
@@ -153,7 +196,7 @@ def _example(item: PreparedItem, pack: Pack, backbone: Backbone, config: Augment
     if item.keypoints is not None:
         mirrored = flipped_keypoints(item.keypoints, backbone.resolution)
         keypoints = torch.from_numpy(np.stack([mirrored if flip else item.keypoints for flip in flips]).astype(np.float32))
-    return Example(mean, std, torch.stack([face.flip(-1) if flip else face for flip in flips]), keypoints)
+    return Example(mean, std, torch.stack([face.flip(-1) if flip else face for flip in flips]), keypoints, concept)
 
 
 def _latents(image: np.ndarray, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> tuple[Tensor, Tensor]:

@@ -21,16 +21,16 @@ from magicapture.training import losses
 
 
 class FaceIdentity:
-    """The identity term against one person.
+    """The identity term against one person, or against each row's own of several.
 
-    ``recogniser`` maps (B, 3, 112, 112) RGB in [-1, 1] to (B, D) and is frozen; ``person`` (D,) is the mean of the source photos'
-    unit embeddings. ``timestep_limit`` is T'/T.
+    ``recogniser`` maps (B, 3, 112, 112) RGB in [-1, 1] to (B, D) and is frozen; ``person`` (D,) or (subjects, D) is the mean of the source
+    photos' unit embeddings. ``timestep_limit`` is T'/T.
     """
 
     def __init__(self, backbone: Backbone, recogniser: nn.Module, person: Tensor, timestep_limit: float) -> None:
         self.backbone = backbone
         self.recogniser = recogniser.to(backbone.device).eval().requires_grad_(False)
-        self.person = F.normalize(person.float(), dim=-1).to(backbone.device)
+        self.person = F.normalize(torch.atleast_2d(person).float(), dim=-1).to(backbone.device)
         self.timestep_limit = timestep_limit
 
     def measure_region(self, latents: Tensor, keypoints: Tensor) -> int | None:
@@ -52,12 +52,15 @@ class FaceIdentity:
         limit = max(1, round(self.timestep_limit * steps))
         return (timesteps.cpu() < limit) & ~keypoints.isnan().any(dim=(1, 2)), steps / limit
 
-    def __call__(self, clean: Tensor, keypoints: Tensor) -> Tensor:
-        """1 - cosine to the person (rows,) of estimated clean latents (rows, C, h, w) whose faces are at ``keypoints`` (rows, 5, 2) px."""
+    def __call__(self, clean: Tensor, keypoints: Tensor, subjects: Sequence[int] | None = None) -> Tensor:
+        """1 - cosine to the person (rows,) of estimated clean latents (rows, C, h, w) whose faces are at ``keypoints`` (rows, 5, 2) px.
+
+        ``subjects``: which person each row is to show; None: the first.
+        """
         transforms = _transforms(keypoints)
         pictures, offsets = self.backbone.decode_region(clean, _boxes(transforms, self.backbone.resolution))
         embedding = self._embed(pictures, transforms, offsets)
-        return losses.identity(embedding, self.person.expand_as(embedding))
+        return losses.identity(embedding, self.person[[0] * len(embedding) if subjects is None else list(subjects)])
 
     def _embed(self, pictures: Tensor, transforms: Tensor, offsets: Tensor) -> Tensor:
         # Decoders overshoot; what is saved and recognised later is clamped too.

@@ -1,7 +1,8 @@
-"""Phase 1: textual inversion of the two tokens on source and reference rows (paper, eq. 9). Nothing else is trained."""
+"""Phase 1: textual inversion of the concepts' tokens on source and reference rows (paper, eq. 9). Nothing else is trained."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,13 +12,14 @@ from magicapture import adapters
 from magicapture.artifacts import writing
 from magicapture.backbones import TokenEmbedding, TokenEmbeddings
 from magicapture.config import Config, Inversion
-from magicapture.training.prompts import REFERENCE_TOKEN, SOURCE_TOKEN
+from magicapture.faces.concepts import REFERENCE_TOKEN, SOURCE_TOKEN
 from magicapture.training.session import open_session, write_curves
 from magicapture.training.trainer import Recipe, Trainer, fixed_threads, machine
 
 
 def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkpoints: str | Path) -> Path:
-    """Learn ``[V1]`` from the source set and ``[V2]`` from the reference set; write a ``tokens/1`` artifact to ``out``.
+    """Learn ``[V1]`` from the source set and ``[V2]`` from the reference set (of several subjects or looks each its own,
+    ``faces.concepts``); write a ``tokens/1`` artifact to ``out``.
 
     Killed and called again with the same arguments it continues from its last checkpoint and ends with the same tensors.
     """
@@ -25,7 +27,7 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
     with fixed_threads(config.training.threads) as threads:
         session = open_session("inversion", prepared, config, seed, checkpoints, f"threads {config.training.threads}")
         tokens = session.backbone.tokens
-        add_initial(tokens, knobs, seed)
+        add_initial(tokens, knobs, seed, session.data.subjects, session.data.looks)
         recipe = Recipe(
             phase="inversion",
             steps=knobs.steps,
@@ -52,7 +54,13 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
     return Path(out)
 
 
-def add_initial(tokens: TokenEmbedding | TokenEmbeddings, config: Inversion, seed: int) -> None:
+def add_initial(
+    tokens: TokenEmbedding | TokenEmbeddings,
+    config: Inversion,
+    seed: int,
+    subjects: Sequence[str] = (SOURCE_TOKEN,),
+    looks: Sequence[str] = (REFERENCE_TOKEN,),
+) -> None:
     """Add the tokens at their starts: a word's vector, or without a word Gaussian with the vocabulary's standard deviation, as further
     vectors of a token are.
 
@@ -60,13 +68,12 @@ def add_initial(tokens: TokenEmbedding | TokenEmbeddings, config: Inversion, see
     """
     generator = torch.Generator().manual_seed(seed)
     for encoder in tokens.encoders:
-        # The reference's first, so that equal seeds give equal starts whatever the source starts from.
-        drawn = torch.randn(config.vectors, 2, encoder.width, generator=generator) * encoder.std
-        for token, word, own in (
-            (SOURCE_TOKEN, config.source_initialiser, drawn[:, 1]),
-            (REFERENCE_TOKEN, config.reference_initialiser, drawn[:, 0]),
-        ):
-            for i, vector in enumerate(own):
+        # The looks' first, so that equal seeds give equal starts whatever the source starts from.
+        drawn = torch.randn(config.vectors, len(looks) + len(subjects), encoder.width, generator=generator) * encoder.std
+        starts = [(token, config.reference_initialiser) for token in looks] + [(token, config.source_initialiser) for token in subjects]
+        for number in [*range(len(looks), len(starts)), *range(len(looks))]:
+            token, word = starts[number]
+            for i, vector in enumerate(drawn[:, number]):
                 encoder.add(f"{token}_{i}" if i else token, encoder.vector_of(word) if word and not i else vector)
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from magicapture.backbones import Backbone
+from magicapture.faces.concepts import REFERENCE_TOKEN, SOURCE_TOKEN, TOKENS
 from magicapture.training import losses
-from magicapture.training.attention import AttentionMaps
+from magicapture.training.attention import AttentionMaps, side_positions
 from magicapture.training.data import Batch
 from magicapture.training.identity import FaceIdentity
-from magicapture.training.prompts import REFERENCE_TOKEN, SOURCE_TOKEN, TOKENS
 from magicapture.training.structure import Structure
 
 STRUCTURE_TERMS = ("structure", "contrast", "appearance")
@@ -29,9 +29,10 @@ def terms(
     """The unweighted terms of eq. 10 (scalars) from one prediction for all rows of the batch.
 
     "source", "reference", "composed": masked reconstruction, mean over the kind's rows (eqs. 4 to 6; of whole pictures unless
-    ``masked``); "prior": reconstruction of the untuned model's pictures (DreamBooth); "identity": eq. 7, mean over the composed rows;
-    "attention": eq. 8, mean over the rows that name a concept; "structure", "contrast", "appearance": of objects, mean over the composed
-    rows, which then show source photos and are not reconstructed (paper's supplement). Terms without rows or instrument are absent.
+    ``masked``); "prior": reconstruction of the untuned model's pictures (DreamBooth); "identity": eq. 7 against each row's own subject,
+    mean over the composed rows; "attention": eq. 8, mean over the rows that name a concept; "structure", "contrast", "appearance": of
+    objects, mean over the composed rows, which then show source photos and are not reconstructed (paper's supplement). Terms without rows
+    or instrument are absent.
     """
     schedule = backbone.schedule
     noisy = schedule.add_noise(batch.clean, batch.noise, batch.timesteps)
@@ -75,7 +76,7 @@ def _identity(identity: FaceIdentity, batch: Batch, noisy: Tensor, prediction: T
     if not rows:
         return prediction.new_zeros(())
     clean = _estimate(identity.backbone, batch, rows, noisy, prediction)
-    return weight * identity(clean, batch.keypoints[rows]).sum() / len(composed)
+    return weight * identity(clean, batch.keypoints[rows], [batch.subjects[row] for row in rows]).sum() / len(composed)
 
 
 def _structure(structure: Structure, batch: Batch, noisy: Tensor, prediction: Tensor) -> dict[str, Tensor]:
@@ -84,7 +85,8 @@ def _structure(structure: Structure, batch: Batch, noisy: Tensor, prediction: Te
     rows = [row for row, counts in zip(composed, counted.tolist(), strict=True) if counts]
     if not rows:
         return {name: prediction.new_zeros(()) for name in STRUCTURE_TERMS}
-    parts = structure(_estimate(structure.backbone, batch, rows, noisy, prediction), batch.clean[rows])
+    clean = _estimate(structure.backbone, batch, rows, noisy, prediction)
+    parts = structure(clean, batch.clean[rows], [batch.looks[row] for row in rows])
     return {name: weight * values.sum() / len(composed) for name, values in parts.items()}
 
 
@@ -95,11 +97,11 @@ def _estimate(backbone: Backbone, batch: Batch, rows: list[int], noisy: Tensor, 
 
 
 def _attention(backbone: Backbone, attention: AttentionMaps, batch: Batch, held: str | None) -> Tensor:
-    """Of each row the mean over its special tokens: [V1] held to the face, [V2] to the rest; free in rows of kind ``held``.
+    """Of each row the mean over its special tokens: its subject's held to the face, its look's to the rest; free in rows of kind ``held``.
 
     An object's texture is the look's, so that [V2] has to look at the object too.
     """
-    positions = torch.stack([backbone.token_positions(batch.prompts, token) for token in TOKENS], dim=1)
+    positions = side_positions(backbone, batch.prompts)
     maps = attention.of(positions)
     rest = 1 - batch.face
     rest[batch.rows(held) if held else []] = 1

@@ -1,7 +1,8 @@
 """What the pictures are called while training: templates for the three kinds of rows, and the prompts of validation.
 
 All speak of photos (five of the original code's seven style templates say "painting"), the person is always "a [V1] person" (its
-README: better than the bare token; for objects another word, ``training.class_word``), and :data:`DEFAULT_PROMPT`, which inference
+README: better than the bare token; for objects another word, ``training.class_word``; of several subjects or looks the drawn ones'
+tokens take the places of "[V1]" and "[V2]", ``faces.concepts``), and :data:`DEFAULT_PROMPT`, which inference
 uses, is among the composed templates (the original's recommended prompt is not). Every word is in the mini pack's vocabulary.
 """
 
@@ -9,9 +10,8 @@ from __future__ import annotations
 
 import torch
 
-#: The learnt tokens, as they are written in prompts: the person (source set) and the look (reference set).
-SOURCE_TOKEN, REFERENCE_TOKEN = "[V1]", "[V2]"
-TOKENS = (SOURCE_TOKEN, REFERENCE_TOKEN)
+from magicapture.faces.concepts import REFERENCE_TOKEN, SOURCE_TOKEN
+
 #: Kinds of rows, in the order in which they stand in a batch.
 KINDS = ("source", "reference", "composed")
 PERSON = "person"

@@ -16,14 +16,14 @@ from magicapture.training import losses
 class Structure:
     """The three terms against each row's own source photo and the looks.
 
-    ``net`` is frozen; ``looks`` (D,) is the mean [CLS] token of the looks: the squared distance to it has the gradient of the mean of the
-    distances to each look, without the noise of drawing one. ``timestep_limit`` is T'/T.
+    ``net`` is frozen; ``looks`` (D,) or (looks, D) is the mean [CLS] token of each look's pictures: the squared distance to it has the
+    gradient of the mean of the distances to each picture, without the noise of drawing one. ``timestep_limit`` is T'/T.
     """
 
     def __init__(self, backbone: Backbone, net: StructureNet, looks: Tensor, timestep_limit: float) -> None:
         self.backbone = backbone
         self.net = net.to(backbone.device)
-        self.looks = looks.float().to(backbone.device)
+        self.looks = torch.atleast_2d(looks).float().to(backbone.device)
         self.timestep_limit = timestep_limit
 
     def counted(self, timesteps: Tensor) -> tuple[Tensor, float]:
@@ -32,11 +32,11 @@ class Structure:
         limit = max(1, round(self.timestep_limit * steps))
         return timesteps.cpu() < limit, steps / limit
 
-    def __call__(self, clean: Tensor, source: Tensor) -> dict[str, Tensor]:
+    def __call__(self, clean: Tensor, source: Tensor, looks: Sequence[int] | None = None) -> dict[str, Tensor]:
         """``structure``, ``contrast`` and ``appearance``, (rows,) each, of estimated clean latents (rows, C, h, w).
 
         ``source``, same shape: the latents that were noised. They are decoded too, so that what is compared has gone through the same
-        autoencoder, and the same mirroring and jitter.
+        autoencoder, and the same mirroring and jitter. ``looks``: which look each row is to take on; None: the first.
         """
         with torch.no_grad():
             kept = self.net(self.backbone.decode(source).clamp(-1, 1))
@@ -45,7 +45,7 @@ class Structure:
         return {
             "structure": losses.self_similarity(found.keys, kept.keys),
             "contrast": losses.patch_contrast(found.keys, kept.keys),
-            "appearance": losses.appearance(found.cls, self.looks.expand_as(found.cls)),
+            "appearance": losses.appearance(found.cls, self.looks[[0] * len(found.cls) if looks is None else list(looks)]),
         }
 
 

@@ -1,4 +1,4 @@
-"""Phase 2: LoRA and the two tokens together on source, reference and composed rows (paper, eq. 10)."""
+"""Phase 2: LoRA and the tokens together on source, reference and composed rows (paper, eq. 10)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
 from magicapture.backbones.structure import load_structure
 from magicapture.config import Config, Tuning
+from magicapture.faces.concepts import TOKENS, of_side
 from magicapture.packs import load_pack, require_independent, trained_against
 from magicapture.training.attention import AttentionMaps
 from magicapture.training.data import TrainingData
@@ -61,6 +62,7 @@ def run(
         _check_pack(inverted["content"], session, Path(tokens))
         for token, vector in start.items():
             session.backbone.tokens.add(token, vector)
+        _check_tokens(session, Path(tokens))
         recipe, margin = build_recipe(session, config, seed)
         data = training_rows(session, config)
         progress = Trainer(session.backbone, data, recipe, config.training, seed, session.checkpoints).run(until_step)
@@ -98,6 +100,15 @@ def _check_pack(content: dict[str, Any], session: Session, tokens: Path) -> None
         )
 
 
+def _check_tokens(session: Session, tokens: Path) -> None:
+    prepared, known = session.prepared, session.backbone.tokens.ids
+    wanted, given = ([*prepared.tokens("source"), *prepared.tokens("reference")], [t for plain in TOKENS for t in of_side(known, plain)])
+    if given != wanted:
+        raise ValueError(
+            f"tokens {tokens} hold {', '.join(given)}, but {prepared.folder} shows {', '.join(wanted)}; run inversion on this prepared set"
+        )
+
+
 def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, int | None]:
     """Attach LoRA and put phase 2 together; also the margin (latent cells) that is decoded around faces, None = whole pictures."""
     knobs, backbone = config.tuning, session.backbone
@@ -110,15 +121,17 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
                 "(preprocess.region: object); set tuning.lambda_identity: 0, or prepare photos of a person"
             )
         recogniser = load_recogniser(session.pack, knobs.recogniser)
-        person = embed_person(recogniser, session.prepared.source)
-        identity = FaceIdentity(backbone, recogniser, person, knobs.identity_limit)
+        tokens = session.prepared.tokens("source")
+        people = torch.stack([embed_person(recogniser, session.prepared.of([token]).source) for token in tokens])
+        identity = FaceIdentity(backbone, recogniser, people, knobs.identity_limit)
         faces = [(example.mean[0], example.keypoints[0]) for example in session.data.reference if example.keypoints is not None]
         if faces:
             margin = identity.measure_region(torch.stack([latent for latent, _ in faces]), torch.stack([points for _, points in faces]))
     structure = None
     if _uses_structure(knobs):
         net = load_structure(session.pack)
-        looks = mean_cls(net, [item.image() for item in session.prepared.reference])
+        shown = [session.prepared.of([token]).reference for token in session.prepared.tokens("reference")]
+        looks = torch.stack([mean_cls(net, [item.image() for item in items]) for items in shown])
         structure = Structure(backbone, net, looks, knobs.identity_limit)
     rows = {"composed": knobs.composed, "prior": bool(knobs.lambda_prior)}
     recipe = Recipe(

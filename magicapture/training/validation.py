@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from magicapture import adapters
 from magicapture.backbones import Backbone
 from magicapture.config import Config
 from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.concepts import TOKENS, called, of_side
 from magicapture.faces.embed import Embedder
-from magicapture.faces.prepared import PreparedSet
+from magicapture.faces.prepared import SETS, PreparedSet
 from magicapture.packs import Pack
 from magicapture.scoring.structure import StructureScorer
-from magicapture.training.attention import AttentionMaps
-from magicapture.training.prompts import PERSON, TOKENS, templates, validation_prompts
+from magicapture.training.attention import AttentionMaps, side_positions
+from magicapture.training.prompts import PERSON, templates, validation_prompts
 
 #: First seed of validation pictures, far from those that results are reported with (design, principle 8).
 FIRST_SEED = 7_000_000
@@ -30,22 +32,24 @@ _HEAT = np.array([[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252
 
 
 class FaceScore:
-    """Mean cosine, by the judge, to the mean source embedding.
+    """Mean cosine, by the judge, to the mean source embedding of the subject that each picture is to show.
 
     A picture in which no face is found counts 0, which is what a stranger's face would count: losing the face is no better
     than losing the person.
     """
 
     def __init__(self, pack: Pack, prepared: PreparedSet) -> None:
-        mean = prepared.embeddings("judge", "source").mean(axis=0)
-        self.person = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        means = np.stack([prepared.of([token]).embeddings("judge", "source").mean(axis=0) for token in prepared.tokens("source")])
+        #: (subjects, D), unit rows.
+        self.people = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
         self.detector = FaceDetector(pack)
         self.judge = Embedder(pack, "judge")
 
-    def __call__(self, images: np.ndarray) -> float:
-        """Of pictures (n, H, W, 3) uint8."""
+    def __call__(self, images: np.ndarray, pairs: Sequence[tuple[int, int]]) -> float:
+        """Of pictures (n, H, W, 3) uint8, each of a (subject, look)."""
         embeddings, found = self.judge.embed_faces(images, self.detector)
-        return float(np.where(found, embeddings @ self.person, 0.0).mean())
+        people = self.people[[subject for subject, _ in pairs]]
+        return float(np.where(found, (embeddings * people).sum(axis=1), 0.0).mean())
 
 
 class ObjectScore:
@@ -56,24 +60,35 @@ class ObjectScore:
 
     def __init__(self, pack: Pack, prepared: PreparedSet) -> None:
         self.scorer = StructureScorer(pack)
-        self.photos, self.looks = ([item.image() for item in items] for items in (prepared.source, prepared.reference))
+        self.photos, self.looks = (
+            [[item.image() for item in getattr(prepared.of([token]), name)] for token in prepared.tokens(name)] for name in SETS
+        )
 
-    def __call__(self, images: np.ndarray) -> float:
-        """Of pictures (n, H, W, 3) uint8."""
-        return float(np.mean(self.scorer.score(list(images), self.photos, self.looks)))
+    def __call__(self, images: np.ndarray, pairs: Sequence[tuple[int, int]]) -> float:
+        """Of pictures (n, H, W, 3) uint8, each of a (subject, look)."""
+        scores = np.empty(len(images))
+        for subject, look in dict.fromkeys(pairs):
+            where = [i for i, pair in enumerate(pairs) if pair == (subject, look)]
+            scores[where] = np.mean(self.scorer.score(list(images[where]), self.photos[subject], self.looks[look]), axis=0)
+        return float(scores.mean())
 
 
 class Validation:
     """Samples the composed validation prompts and scores them: :class:`FaceScore`, or for objects :class:`ObjectScore`.
+
+    Every pair of a subject and a look has as many samples, at least one; picture i is of pair i modulo the number of pairs.
 
     Sampling has generators of its own, so training is the same with and without validation.
     """
 
     def __init__(self, backbone: Backbone, pack: Pack, prepared: PreparedSet, config: Config, folder: Path) -> None:
         self.backbone, self.config, self.folder = backbone, config, folder
-        self.score: Callable[[np.ndarray], float] = FaceScore(pack, prepared) if prepared.faces else ObjectScore(pack, prepared)
-        count, known = config.tuning.samples, validation_prompts(config.training.class_word)
-        self.prompts = [known[i % len(known)] for i in range(count)]
+        self.score: FaceScore | ObjectScore = FaceScore(pack, prepared) if prepared.faces else ObjectScore(pack, prepared)
+        subjects, looks = prepared.tokens("source"), prepared.tokens("reference")
+        self.pairs, known = list(product(range(len(subjects)), range(len(looks)))), validation_prompts(config.training.class_word)
+        each = -(-config.tuning.samples // len(self.pairs))
+        self.prompts = [called(known[i % len(known)], subjects[s], looks[k]) for i in range(each) for s, k in self.pairs]
+        count = len(self.prompts)
         reported = set(config.generation.seeds)
         self.seeds = [seed for seed in range(FIRST_SEED, FIRST_SEED + count + len(reported)) if seed not in reported][:count]
 
@@ -83,7 +98,7 @@ class Validation:
         self.folder.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):
             Image.fromarray(image).save(self.folder / f"step-{step:05d}-{index}.png")
-        return self.score(images)
+        return self.score(images, [self.pairs[i % len(self.pairs)] for i in range(len(images))])
 
     def sample(self) -> np.ndarray:
         """Pictures (samples, H, W, 3) uint8 at the scales that inference uses."""
@@ -102,16 +117,17 @@ class Validation:
 def token_maps(backbone: Backbone, attention: AttentionMaps, pictures: Sequence[np.ndarray], word: str = PERSON) -> Tensor:
     """Where the tokens look in pictures (H, W, 3) uint8: (pictures, tokens, side, side) float32 on the CPU, means over layers and heads.
 
-    The pictures are noised to 0.4 T by a fixed seed and predicted under the default composed prompt.
+    The pictures are noised to 0.4 T by a fixed seed and predicted under the default composed prompt, of the first subject and look.
     """
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
-    prompts = [templates("composed", word)[0]] * len(images)
+    first = (of_side(backbone.tokens.ids, plain)[0] for plain in TOKENS)
+    prompts = [called(templates("composed", word)[0], *first)] * len(images)
     latents = backbone.encode_images(images)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
     timesteps = torch.full((len(images),), round(_MAP_TIME * len(backbone.schedule.alphas_cumprod)), device=latents.device)
     with attention.recording():
         backbone.predict(backbone.schedule.add_noise(latents, noise, timesteps), timesteps, backbone.encode_prompts(prompts))
-    maps = attention.of(torch.stack([backbone.token_positions(prompts, token) for token in TOKENS], dim=1)).mean(dim=2).cpu()
+    maps = attention.of(side_positions(backbone, prompts)).mean(dim=2).cpu()
     attention.release()
     return maps
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
@@ -31,9 +33,9 @@ def stock(pack: Pack) -> StableDiffusionPipeline:
     return stock_pipeline(pack)
 
 
-def tune(backbone: Backbone, rank: int = 4, alpha: float = 2.0) -> Backbone:
+def tune(backbone: Backbone, rank: int = 4, alpha: float = 2.0, tokens: Sequence[str] = ("[V1]", "[V2]")) -> Backbone:
     generator = torch.Generator().manual_seed(7)
-    for token in ("[V1]", "[V2]"):
+    for token in tokens:
         backbone.tokens.add(token, torch.randn(32, generator=generator))
     groups = adapters.attach(backbone, rank, alpha, 0.0, seed=0)
     with torch.no_grad():

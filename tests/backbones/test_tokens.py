@@ -114,3 +114,18 @@ def test_a_token_of_several_vectors_is_spelt_out_as_stock_diffusers_reads_it(bac
     assert backbone.token_positions(prompts, "[V2]").sum(1).tolist() == [1, 0, 1]
     assert backbone.tokens.parts("[V1]") == ["[V1]", "[V1]_1", "[V1]_2"] and backbone.tokens.parts("[V2]") == ["[V2]"]
     assert torch.equal(backbone.token_ids(["a [v1] person"]), backbone.token_ids(["a [V1] person"]))
+
+
+def test_concepts_with_names_are_placeholders_of_their_own_and_as_stock_diffusers_reads_them(
+    backbone: Backbone, stock: StableDiffusionPipeline
+) -> None:
+    tokens = ("[V1:Ann]", "[V1:ann-2]", "[V1:ann_2]", "[V1:Ann]_1", "[V2:noir]")
+    for number, token in enumerate(tokens):
+        backbone.tokens.add(token, _vector(number))
+        stock.load_textual_inversion({token: _vector(number)})
+    prompts = ["[v1:ann] and a[V1:ann-2]person,[V1:ann_2]", "a person in the [V2:NOIR] style"]
+    converted = [prompts[0].replace("[v1:ann]", "[V1:Ann] [V1:Ann]_1"), prompts[1]]
+    expected = stock.tokenizer(converted, padding="max_length", max_length=40, truncation=True, return_tensors="pt").input_ids
+    assert torch.equal(backbone.token_ids(prompts), expected)
+    counts = [backbone.token_positions(prompts, token).sum(1).tolist() for token in (*tokens[:3], tokens[4])]
+    assert counts == [[2, 0], [1, 0], [1, 0], [0, 1]]

@@ -63,10 +63,29 @@ def marker_prepared(out: Path, person: int = 0, photos: int = 3) -> Path:
     )
 
 
+def several_prepared(out: Path) -> Path:
+    """A prepared set of two marker people, "ann" (0) and "bob" (1), and of one look."""
+    keypoints = (ARCFACE / 112 * 33.6 + 15.2).astype(np.float32)
+
+    def picture(concept: str, who: int, seed: int) -> prepared.Picture:
+        image = tinypack.draw(64, 64, [(32, 32, 28, who)], seed)
+        mask = (image[..., 0] == 255) & (image[..., 2] == 0)
+        box = np.array([15, 15, 49, 49], np.float32)
+        return prepared.Picture(f"{concept}/{seed}.jpg", image, mask.astype(np.uint8), mask, keypoints, box, 0.9, concept=concept)
+
+    source = [picture(name, who, 10 * who + i) for who, name in enumerate(("ann", "bob")) for i in range(2)]
+    return prepared.write(
+        out, resolution=64, source=source, reference=[picture("", 3, 40)], embeddings={"source.judge": np.zeros((4, 4))},
+        descriptions={"source:bob": "a person with a beard"},
+    )  # fmt: skip
+
+
 def marker_portraits(
-    out: Path, people: dict[str, list[int | None]], *, size: int = 128, schema: str = "portraits/1", adapter: dict[str, Any] | None = None
-) -> Path:
-    """Pictures by kind, each of the marker person named (None: nobody); ``adapter`` adds to what is known of theirs."""
+    out: Path, people: dict[str, list[int | None]], *, size: int = 128, schema: str = "portraits/1", adapter: dict[str, Any] | None = None,
+    tokens: dict[str, list[list[str]]] | None = None,
+) -> Path:  # fmt: skip
+    """Pictures by kind, each of the marker person named (None: nobody); ``adapter`` adds to what is known of theirs, ``tokens`` says of
+    which concepts they are to be."""
     items = []
     with writing(
         out, schema, lineage="pictures-lineage", config={"postprocessing": {"upscale": True, "restore": True, "fidelity": 0.5}}
@@ -75,6 +94,7 @@ def marker_portraits(
             for i, who in enumerate(faces):
                 face = [] if who is None else [(size / 2, size / 2, size * 7 / 16, who)]
                 items.append(_item(draft.path, len(items), kind, i, tinypack.draw(size, size, face, 50 + i), None))
+                items[-1] |= {} if tokens is None else {"tokens": tokens[kind][i]}
         draft.content.update(items=items, adapter={"best_hash": "abc", "seed": 3, **(adapter or {})})
     return out
 

@@ -87,3 +87,18 @@ def test_refuses_arrays_that_do_not_fit(tmp_path: Path, pictures: list[Picture])
     with pytest.raises(ValueError, match=r"anna one.jpg: mask is \(16, 16\)"):
         write(tmp_path / "a", embeddings={}, **{**common, "source": [bad]})  # type: ignore[arg-type]
     assert not (tmp_path / "a").exists() and not list(tmp_path.glob(".a.*"))
+
+
+def test_parts_of_a_set_of_several_concepts(tmp_path: Path, pictures: list[Picture]) -> None:
+    people = [replace(pictures[i], concept=name) for i, name in enumerate(("anna", "ben", "ben"))]
+    folder = write(
+        tmp_path / "p", resolution=32, source=people, reference=pictures[2:], embeddings={"source.judge": np.eye(3, 4, dtype=np.float32)}
+    )
+    prepared = PreparedSet.load(folder)
+    assert prepared.concepts("source") == ("anna", "ben") and prepared.concepts("reference") == ("",)
+    assert prepared.tokens("source") == ("[V1:anna]", "[V1:ben]") and prepared.tokens("reference") == ("[V2]",)
+    ben = prepared.of(["[V1:ben]", "[V2]"])
+    assert [item.concept for item in ben.source] == ["ben", "ben"] and len(ben.reference) == 2
+    assert np.array_equal(ben.embeddings("judge"), np.eye(3, 4)[1:]) and np.array_equal(prepared.embeddings("judge"), np.eye(3, 4))
+    assert ben.tokens("source") == ("[V1]",)  # alone it needs no name
+    assert len(prepared.of([]).source) == 3  # nobody named: everybody

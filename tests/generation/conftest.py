@@ -16,9 +16,9 @@ from tests.backbones.tinysd import write_pack
 DESCRIPTIONS = {"source": "a person with light skin , long hair", "reference": "in the beach style"}
 
 
-def write_adapter(out: Path, pack: Pack, descriptions: dict[str, Any] | None) -> Path:
+def write_adapter(out: Path, pack: Pack, descriptions: dict[str, Any] | None, tokens: tuple[str, ...] = ("[V1]", "[V2]")) -> Path:
     """An ``adapter/1`` as tuning writes it, with random weights that do something."""
-    backbone = tune(load_backbone(pack))
+    backbone = tune(load_backbone(pack), tokens=tokens)
     with writing(out, "adapter/1") as draft:
         adapters.save(draft.path, backbone)
         (draft.path / "samples").mkdir()

@@ -89,10 +89,44 @@ def test_baselines_repeat_first_prompts_and_seeds_each_pair_once() -> None:
     kinds = [job.kind for job in jobs]
     assert kinds == ["portrait"] * 6 + ["base"] * 2 + ["attributes"] * 2 and warnings == []
     assert [(job.prompt, job.seed) for job in jobs if job.kind == "base"] == [("a person", 5), ("a person", 6)]
-    assert plan(["a"], [1], {}, 0) == ([("portrait", "a", 1)], [])
+    assert plan(["a"], [1], {}, 0) == ([("portrait", "a", 1, ())], [])
 
 
 def test_one_description_is_used_alone() -> None:
     jobs, warnings = plan(["a"], [1], {"source": None, "reference": "in the noir style"}, 1)
-    assert jobs[-1] == ("attributes", "a photo of a person in the noir style", 1)
+    assert jobs[-1][:3] == ("attributes", "a photo of a person in the noir style", 1)
     assert warnings == ["no description.txt in the folder of photos: attributes baseline describes only the other"]
+
+
+def test_baselines_of_several_subjects_and_looks_are_shared_out_and_described_each_in_its_own_words() -> None:
+    prompts = [f"a [V1:{who}] person in the [V2:{look}] style" for who in ("ann", "bob") for look in ("gala", "noir")]
+    words = {"source:ann": "a person with light skin", "source:bob": "", "reference:gala": "in the gala style", "reference:noir": "in noir"}
+    jobs, warnings = plan(prompts, [5, 6], dict(words), 6)
+    assert [job.tokens for job in jobs[:3]] == [("[V1:ann]", "[V2:gala]"), ("[V1:ann]", "[V2:gala]"), ("[V1:ann]", "[V2:noir]")]
+    kinds = [job.kind for job in jobs]
+    assert kinds == ["portrait"] * 8 + ["base"] * 8 + ["attributes"] * 8  # six wanted: two for each of four
+    assert {job.prompt for job in jobs if job.kind == "base"} == {"a person"}
+    described = {job.tokens: job.prompt for job in jobs if job.kind == "attributes"}
+    assert described["[V1:ann]", "[V2:noir]"] == "a photo of a person with light skin , in noir"
+    assert described["[V1:bob]", "[V2:gala]"] == "a photo of a person in the gala style"
+    assert warnings == [
+        f"no description.txt in the folder of photos of [V1:bob] [V2:{look}]: attributes baseline describes only the other"
+        for look in ("gala", "noir")
+    ]
+
+
+def test_a_plain_token_stands_for_each_of_several_in_turn(pack: Pack, config: Config, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", pack, {}, ("[V1:ann]", "[V1:bob]", "[V2]"))
+    out = generation.run(adapter, tmp_path / "o", config, ["a [V1] in [V2]", "[v1:BOB] and [V1:ann]"], [1])
+    items = read_manifest(out, "images")["content"]["items"]
+    made = [(item["prompt"], item["tokens"]) for item in items if item["kind"] == "portrait"]
+    assert made == [
+        ("a [V1:ann] in [V2]", ["[V1:ann]"]),
+        ("a [V1:bob] in [V2]", ["[V1:bob]"]),
+        ("[V1:bob] and [V1:ann]", ["[V1:bob]", "[V1:ann]"]),  # a couple: one picture
+    ]
+    assert not np.array_equal(_picture(out, items[0]), _picture(out, items[1]))
+    generator = generation.Generator(adapter, config)
+    for prompt in ("a [V1] person", "a [V1:eve] person"):
+        with pytest.raises(GenerationError, match=r"is not a token of this adapter; it has \[V1:ann\], \[V1:bob\], \[V2\]"):
+            generator.predict([prompt])

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from magicapture.references.decode import decode, describe, scan
+from magicapture.references.decode import decode, describe, scan, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
 from tests.faces import tinypack
 
@@ -212,3 +212,31 @@ def test_describe(tmp_path: Path) -> None:
     assert describe(tmp_path) == ""
     (tmp_path / "description.txt").write_bytes("a person ,\n  short brown hair \xe9".encode("latin-1"))
     assert describe(tmp_path) == "a person , short brown hair \N{REPLACEMENT CHARACTER}"
+
+
+def test_every_sub_folder_is_a_concept_and_a_flat_folder_is_one(tmp_path: Path) -> None:
+    for name in ("flat/1.png", "flat/0.png", "both/noir/0.png", "both/.git/x", "both/anna/1.png", "both/anna/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "flat" / "empty").mkdir()
+    (tmp_path / "both" / "empty").mkdir()
+    (tmp_path / "both" / "description.txt").write_text("words")
+    assert {name: [path.name for path in paths] for name, paths in scan_concepts(tmp_path / "flat", "looks").items()} == {
+        "": ["0.png", "1.png"]
+    }
+    found = scan_concepts(tmp_path / "both", "looks")
+    assert list(found) == ["anna", "noir"] and [path.name for path in found["anna"]] == ["0.png", "1.png"]
+    (tmp_path / "both" / "Noir").mkdir()
+    (tmp_path / "both" / "Noir" / "0.png").write_bytes(b"x")
+    with pytest.raises(ReferencesError, match="looks: the sub-folders 'Noir' and 'noir' are one word to a text encoder"):
+        scan_concepts(tmp_path / "both", "looks")
+    (tmp_path / "both" / "Noir").rename(tmp_path / "empty")
+    (tmp_path / "both" / "red dress").mkdir()
+    (tmp_path / "both" / "red dress" / "0.png").write_bytes(b"x")
+    with pytest.raises(ReferencesError, match="sub-folder 'red dress' .*expected letters, digits, - and _: rename it"):
+        scan_concepts(tmp_path / "both", "looks")
+    (tmp_path / "both" / "0.png").write_bytes(b"x")
+    with pytest.raises(ReferencesError, match=r"holds both pictures \(0.png\) and sub-folders \(anna\); expected"):
+        scan_concepts(tmp_path / "both", "looks")
+    with pytest.raises(ReferencesError, match="the photos folder .*nowhere does not exist"):
+        scan_concepts(tmp_path / "nowhere", "photos")

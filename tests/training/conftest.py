@@ -91,7 +91,7 @@ def make_session(prepared: PreparedSet, pack: Pack, loaded: Backbone, tmp_path: 
 
     def make(config: Config, seed: int = 0, on: PreparedSet = prepared, folder: str = "run") -> Session:
         backbone = copy.deepcopy(loaded)
-        inversion.add_initial(backbone.tokens, config.inversion, seed)
+        inversion.add_initial(backbone.tokens, config.inversion, seed, on.tokens("source"), on.tokens("reference"))
         data = load_training_data(on, pack, backbone, config.training.augment, latents)
         return Session(on, pack, backbone, data, "lineage", tmp_path / folder)
 

@@ -6,8 +6,9 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from magicapture import adapters
 from magicapture.backbones import Backbone
+from magicapture.faces.concepts import TOKENS
 from magicapture.training.attention import AttentionMaps
-from magicapture.training.prompts import DEFAULT_PROMPT, TOKENS
+from magicapture.training.prompts import DEFAULT_PROMPT
 
 
 class Slow(AttnProcessor):

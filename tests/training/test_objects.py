@@ -148,14 +148,15 @@ def test_both_phases_run_and_a_resumed_run_equals_an_uninterrupted_one(things: P
 
 def test_the_score_is_greatest_for_what_is_built_as_a_photo_and_looks_as_the_looks(things: PreparedSet, pack: Pack) -> None:
     score = ObjectScore(pack, things)
-    photo = np.stack([score.photos[0]])
+    (photos,), (looks,) = score.photos, score.looks
+    photo = np.stack([photos[0]])
     noise = np.random.default_rng(0).integers(0, 256, photo.shape).astype(np.uint8)
-    structure, appearance = score.scorer.score(list(photo), score.photos, score.looks)
+    structure, appearance = score.scorer.score(list(photo), photos, looks)
     assert structure[0] == pytest.approx(1, abs=1e-5) and -1 <= appearance[0] <= 1
-    assert score(photo) == pytest.approx((1 + appearance[0]) / 2, abs=1e-5)
-    assert score.scorer.score(list(noise), score.photos, score.looks).structure[0] < 0.9
+    assert score(photo, [(0, 0)]) == pytest.approx((1 + appearance[0]) / 2, abs=1e-5)
+    assert score.scorer.score(list(noise), photos, looks).structure[0] < 0.9
     with pytest.raises(ValueError, match="at least one photo and one look"):
-        score.scorer.score(list(photo), [], score.looks)
+        score.scorer.score(list(photo), [], looks)
 
 
 def test_what_cannot_be_trained_is_said_before_training(things: PreparedSet, pack: Pack, session: Session, tmp_path: Path) -> None:

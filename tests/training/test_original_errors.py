@@ -101,7 +101,7 @@ def test_identity_is_of_composed_rows_alone_and_counted_once(recipe: Recipe, ses
     class Spy:
         backbone, counted = session.backbone, staticmethod(recipe.identity.counted)  # type: ignore[union-attr]
 
-        def __call__(self, clean: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
+        def __call__(self, clean: torch.Tensor, keypoints: torch.Tensor, subjects: list[int]) -> torch.Tensor:
             seen.append(keypoints)
             return torch.full((len(clean),), 0.8)
 

@@ -26,7 +26,7 @@ def test_the_score_is_the_judges_mean_cosine_and_a_lost_face_counts_zero(validat
     assert isinstance(score, FaceScore)
     embeddings, found = score.judge.embed_faces(faces, score.detector)
     assert found.tolist() == [True, True, False]
-    score.person = embeddings[0]
+    score.people = embeddings[:1]
     monkeypatch.setattr(validation, "sample", lambda: faces)
     assert validation(7) == pytest.approx((1 + float(embeddings[1] @ embeddings[0]) + 0) / 3, abs=1e-5)
     assert sorted(path.name for path in validation.folder.iterdir()) == [f"step-00007-{i}.png" for i in range(3)]
@@ -36,7 +36,7 @@ def test_the_judge_scores_and_not_the_recogniser_that_trains(validation: Validat
     score = validation.score
     assert isinstance(score, FaceScore) and score.judge.role == "judge"
     mean = prepared.embeddings("judge", "source").mean(axis=0)
-    assert np.allclose(score.person, mean / np.linalg.norm(mean))
+    assert np.allclose(score.people, [mean / np.linalg.norm(mean)])
 
 
 def test_samples_are_fixed_and_draw_nothing_from_the_global_generator(validation: Validation, config: Config) -> None:

@@ -115,6 +115,19 @@ def build_prepared(out: Path, faceless: bool = False) -> Path:
     )
 
 
+def build_several(out: Path, faces: bool = True) -> Path:
+    """Two subjects, "ann" of one photo and "bob" of three, and two looks, "gala" and "noir"; things instead of people where asked."""
+
+    def of(concept: str, count: int, first: int) -> list[prepared.Picture]:
+        return [replace(picture(f"{concept}/{i}", first + i, faces), concept=concept) for i in range(count)]
+
+    rows = np.eye(4, 128, dtype=np.float32) if faces else np.zeros((0, 0), np.float32)
+    return prepared.write(
+        out, resolution=RESOLUTION, source=[*of("ann", 1, 50), *of("bob", 3, 60)], reference=[*of("gala", 2, 70), *of("noir", 2, 80)],
+        embeddings={"source.recogniser": rows, "source.judge": rows[:, :4]}, descriptions={"source:ann": "a person with light skin"},
+    )  # fmt: skip
+
+
 def build_objects(out: Path) -> Path:
     """Two photos of a thing and two looks, without a face anywhere."""
     photos, looks = ([picture(f"{name}{i}", first + i, face=False) for i in range(2)] for name, first in (("s", 30), ("r", 40)))
