@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -254,7 +255,8 @@ def test_a_command_that_is_stopped_between(blow: signal.Signals, desk: Desk, che
     subprocess.run([*command, "1d"], cwd=ROOT, check=True)
     (old,) = desk.kfp.enabled("n")
     desk.kfp.fail("POST", "/recurringruns/[^/]+:enable", 500, delay=2)
-    with subprocess.Popen([*command, "2d"], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # who is started in the background by a shell is deaf to it
+    with subprocess.Popen([*command, "2d"], cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=heard) as process:
         while sum(line.endswith(":enable") for line in desk.kfp.asked) < 2:
             assert process.poll() is None
             time.sleep(0.02)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 
 from magicapture.config import Generation
+from magicapture.faces.concepts import TOKENS
 from magicapture.training import prompts
 from magicapture.world.captions import VOCABULARY
 
@@ -11,7 +12,7 @@ def test_templates_are_photo_like_and_known_to_the_mini_pack() -> None:
     for kind in prompts.KINDS:
         assert len(set(prompts.TEMPLATES[kind])) >= 5
         for template in prompts.TEMPLATES[kind]:
-            words = [word for word in template.split() if word not in prompts.TOKENS]
+            words = [word for word in template.split() if word not in TOKENS]
             assert set(words) <= set(VOCABULARY), template
             assert not {"painting", "drawing", "illustration", "rendering", "rendition"} & set(words)
 
@@ -20,7 +21,7 @@ def test_each_kind_names_its_tokens_once() -> None:
     wanted = {"source": ["[V1]"], "reference": ["[V2]"], "composed": ["[V1]", "[V2]"]}
     for kind, tokens in wanted.items():
         for template in prompts.TEMPLATES[kind]:
-            assert [word for word in template.split() if word in prompts.TOKENS] == tokens
+            assert [word for word in template.split() if word in TOKENS] == tokens
             assert "[V1]" not in template or "[V1] person" in template
 
 
