@@ -9,9 +9,8 @@ import numpy as np
 
 from magicapture.faces.align import align
 from magicapture.faces.analysis import Face, FaceDetector
-from magicapture.faces.classes import HEAD_CLASSES
 from magicapture.faces.embed import Embedder
-from magicapture.faces.parse import Parser, face_mask
+from magicapture.faces.parse import Parser, face_mask, head_mask
 from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
 from magicapture.scoring import likeness
@@ -79,7 +78,7 @@ class Measurer:
         self.embedders = {role: Embedder(pack, role, device) for role in ("judge", "referee")}
         crops = np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None])
         self.sources = {role: embedder.embed(crops) for role, embedder in self.embedders.items()}
-        self.heads = clip.embed([item.image() for item in prepared.source], [~_head(item.parsing()) for item in prepared.source])
+        self.heads = clip.embed([item.image() for item in prepared.source], [~head_mask(item.parsing()) for item in prepared.source])
 
     def measure(self, images: Sequence[np.ndarray], tokens: Sequence[Sequence[str]] | None = None) -> list[Scores]:
         """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts.
@@ -157,7 +156,7 @@ class Measurer:
         for i, face in enumerate(found):
             if face is not None:
                 parsing = self.parser.parse(images[i])
-                faces[i], heads[i] = face_mask(parsing, face.box), _head(parsing)
+                faces[i], heads[i] = face_mask(parsing, face.box), head_mask(parsing)
         return found, faces, heads
 
     def _objects(self, images: Sequence[np.ndarray], against: PreparedSet) -> list[Scores]:
@@ -181,10 +180,6 @@ def face_masks(items: Sequence[PreparedItem]) -> list[np.ndarray]:
     """Faces alone (H, W) bool of prepared pictures, whatever ``preprocess.region`` adds to their masks; all False without a face."""
     parsings = [item.parsing() for item in items]
     return [np.zeros(p.shape, bool) if item.box is None else face_mask(p, item.box) for p, item in zip(parsings, items, strict=True)]
-
-
-def _head(parsing: np.ndarray) -> np.ndarray:
-    return np.isin(parsing, HEAD_CLASSES)
 
 
 def rows(items: Sequence[dict[str, object]], scores: Sequence[Scores]) -> list[dict[str, object]]:

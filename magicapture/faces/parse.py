@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from magicapture.faces import runtime
-from magicapture.faces.classes import FACE_CLASSES, PARSING_CLASSES
+from magicapture.faces.classes import FACE_CLASSES, HEAD_CLASSES, PARSING_CLASSES
 from magicapture.packs import Pack, PackError
 
 
@@ -49,6 +49,11 @@ def face_mask(labels: np.ndarray, box: np.ndarray) -> np.ndarray:
     rows, columns = np.arange(labels.shape[0]) + 0.5, np.arange(labels.shape[1]) + 0.5
     inside = ((rows >= top) & (rows <= bottom))[:, None] & ((columns >= left) & (columns <= right))[None, :]
     return np.isin(labels, FACE_CLASSES) & inside
+
+
+def head_mask(labels: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels of the head classes, the face with glasses, earrings and hair, wherever they lie."""
+    return np.isin(labels, HEAD_CLASSES)
 
 
 def _winners(logits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -21,9 +21,8 @@ from magicapture.artifacts import lineage_key
 from magicapture.config import Config
 from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
-from magicapture.faces.classes import HEAD_CLASSES
 from magicapture.faces.embed import Embedder
-from magicapture.faces.parse import Parser, face_mask
+from magicapture.faces.parse import Parser, face_mask, head_mask
 from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
 from magicapture.references import duplicates, quality, things
@@ -173,7 +172,7 @@ class Preparer:
         if name == "source":
             quality.check_photo(image, mask, sharp, self.knobs)
         if self.knobs.region == "head":
-            mask |= np.isin(parsing, HEAD_CLASSES)
+            mask |= head_mask(parsing)
         return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
 
     def _doubt(self) -> str:
