@@ -139,6 +139,7 @@ class Postprocessing(Section):
     """Super-resolution, face restoration, paste-back."""
 
     upscale: bool = Field(True, description="Run the pack's upscaler.")
+    consistency: float = Field(0.0, ge=0, le=1, description="How far the enlarged picture, reduced again, is brought back to the generated one (back-projection, Irani and Peleg 1991): 0 = the upscaler alone, 1 = to the same pixels (ours).")
     restore: bool = Field(True, description="Run the pack's face restorer on each detected face.")
     fidelity: float = Field(0.5, ge=0, le=1, description="Restorer: 0 = most restoration, 1 = closest to the input (CodeFormer 0.5).")
 

@@ -17,7 +17,7 @@ from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.prepared import png
 from magicapture.packs import load_pack
 from magicapture.postprocessing.restore import Restorer
-from magicapture.postprocessing.upscale import Upscaler
+from magicapture.postprocessing.upscale import Upscaler, consistent
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def run(images: str | Path, out: str | Path, config: Config) -> Path:
             write_bytes(draft.path / "before" / name, png(picture))
             result, added = picture, dict[str, Any](before=f"before/{name}", faces=0, note="")
             if upscaler is not None:
-                result = upscaler.upscale(result)
+                result = consistent(upscaler.upscale(result), picture, knobs.consistency)
             if restorer is not None and detector is not None:
                 faces = detector.detect(result)
                 result = restorer.restore(result, faces, knobs.fidelity)

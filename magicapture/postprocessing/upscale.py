@@ -10,6 +10,25 @@ from magicapture.packs import Pack, PackError
 
 #: Px of context around a tile that are computed and thrown away, so that no seam shows.
 OVERLAP = 16
+#: Rounds of back-projection: the third moves no pixel by more than a level or two.
+ROUNDS = 3
+
+
+def consistent(large: np.ndarray, small: np.ndarray, share: float) -> np.ndarray:
+    """(H, W, 3) uint8: ``large`` moved so that, averaged down to the size of ``small``, it is nearer to it by ``share`` (0 to 1).
+
+    Iterative back-projection (Irani and Peleg, 1991): what an upscaler adds stays where the small picture cannot hold it, and goes where
+    it contradicts the small picture, whose face was judged.
+    """
+    if share == 0:
+        return large
+    size, shrunk = large.shape[1::-1], small.shape[1::-1]
+    out, first = large.astype(np.float32), cv2.resize(large.astype(np.float32), shrunk, interpolation=cv2.INTER_AREA)
+    wanted = first + share * (small - first)
+    for _ in range(ROUNDS):
+        missing = wanted - cv2.resize(out, shrunk, interpolation=cv2.INTER_AREA)
+        out = (out + cv2.resize(missing, size, interpolation=cv2.INTER_CUBIC)).clip(0, 255)
+    return out.round().astype(np.uint8)
 
 
 class Upscaler:

@@ -133,7 +133,7 @@ def spoil(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarr
     if level <= 0:
         return image
     harms: tuple[Callable[[np.ndarray, float], np.ndarray], ...] = (
-        lambda picture, amount: degrade.warp(picture, rng, 0.013 * amount, 7),
+        lambda picture, amount: degrade.warp(picture, rng, 0.01 * amount, 16),  # unsteady lines, as diffusion draws them
         lambda picture, amount: degrade.blur(picture, 0.15 + 0.65 * amount),
         lambda picture, amount: degrade.noise(picture, 15 * amount, rng, 4),  # blotches, as a decoder leaves
         lambda picture, amount: degrade.noise(picture, 13 * amount, rng),

@@ -36,6 +36,11 @@ class Detector(nn.Module):
         )
         self.side = nn.ModuleList(ConvNorm(i, width, 1, norm=norm) for i in (64, 96, 128))
         self.smooth = nn.ModuleList(ConvNorm(width, width, 3, norm=norm) for _ in STRIDES)
+        # SCRFD's way back up: where a lip ends is seen at stride 4, also when the face is answered for at stride 32.
+        self.rise = nn.ModuleList(nn.Conv2d(i, width, 3, 2, padding=1) for i in (32, width, width))
+        for way in self.rise:
+            nn.init.zeros_(way.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(way.bias)  # type: ignore[arg-type]
         self.head = nn.ModuleList(nn.Conv2d(width, ANCHORS * 5, 3, padding=1) for _ in STRIDES)
         # Key points are wanted to a few hundredths of a face: they get layers of their own.
         self.points = nn.ModuleList(
@@ -50,7 +55,8 @@ class Detector(nn.Module):
 
     def logits(self, x: Tensor) -> list[Tensor]:
         """Per stride (B, cells x 2, 15): score logit, box distances (4), key point offsets (10), in stride units."""
-        maps, features = [], self.stem(x)
+        maps, stem = [], self.stem(x)
+        features = stem
         for down in self.down:
             features = down(features)
             maps.append(features)
@@ -62,6 +68,9 @@ class Detector(nn.Module):
                 merged = merged + F.interpolate(top, scale_factor=2.0, mode="nearest")
             top = merged
             levels.insert(0, smooth(merged))
+        below = stem
+        for i, way in enumerate(self.rise):
+            below = levels[i] = levels[i] + way(below)
         rows = []
         for head, tower, level in zip(self.head, self.points, levels, strict=True):
             out = torch.cat([head(level), tower(level)], 1)
@@ -81,7 +90,11 @@ class Detector(nn.Module):
 
 
 class FaceParser(nn.Module):
-    """U-Net: (B, 3, 128, 128) normalised RGB -> logits (B, 19, 128, 128); works at half size and ends in a pixel shuffle."""
+    """U-Net: (B, 3, 128, 128) normalised RGB -> logits (B, 19, 128, 128).
+
+    Works at half size and ends in a pixel shuffle, whose classes are then moved to the edges of the picture itself: brows and earrings
+    are two or three pixels thin.
+    """
 
     def __init__(self, norm: bool = True) -> None:
         super().__init__()
@@ -90,17 +103,24 @@ class FaceParser(nn.Module):
         self.down = nn.ModuleList(nn.Sequential(ConvNorm(i, o, 3, 2, norm=norm), ConvNorm(o, o, norm=norm)) for i, o in pairwise(widths))
         self.side = nn.ModuleList(ConvNorm(i + o, o, 1, norm=norm) for i, o in zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(ConvNorm(o, o, norm=norm) for o in widths[-2::-1])
-        self.last = nn.Conv2d(widths[0], 4 * len(PARSING_CLASSES), 3, padding=1)
+        classes = len(PARSING_CLASSES)
+        self.last = nn.Conv2d(widths[0], 4 * classes, 3, padding=1)
+        self.detail = nn.Conv2d(3, 12, 3, padding=1)
+        self.join, self.move = nn.Conv2d(12 + classes, 24, 3, padding=1), nn.Conv2d(24, classes, 3, padding=1)
+        nn.init.zeros_(self.move.weight)
+        nn.init.zeros_(self.move.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(image)
         skips = []
         for down in self.down:
             skips.append(x)
             x = down(x)
         for side, up, skip in zip(self.side, self.up, reversed(skips), strict=True):
             x = up(side(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1)))
-        return F.pixel_shuffle(self.last(x), 2)
+        rough = F.pixel_shuffle(self.last(x), 2)
+        seen = torch.cat([F.leaky_relu(self.detail(image), 0.1), rough], 1)
+        return rough + self.move(F.leaky_relu(self.join(seen), 0.1))
 
 
 class _Plain(nn.Module):

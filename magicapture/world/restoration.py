@@ -6,6 +6,7 @@ round trip through the autoencoder of ``work/vae`` or by being drawn again in pa
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicapture.adapters import tensor_hash
 from magicapture.backbones.recogniser import INPUT, FaceNet, aligned
 from magicapture.faces.align import FFHQ, matrix, warp
 from magicapture.packs import Pack
@@ -82,7 +84,7 @@ def train_restorer(
     recogniser.to(device)
     torch.manual_seed(seed)
     model = Restorer().to(device)
-    given, truth = _face_pairs(samples, small, upscaler, seed, work / "restorer" / "crops")
+    given, truth = _face_pairs(samples, small, upscaler, seed, work / "restorer")
     example = _unit(list(given[:64])).to(device) * 2 - 1, torch.zeros((), device=device)
     start = partial(go_on, model, pack, "restorer", lambda: example)
     run = Run(model, work / "restorer", steps=steps, rate=rate, seed=seed, average=0.995, start=start)
@@ -186,10 +188,15 @@ def _corner(box: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _face_pairs(
-    samples: Samples, small: tuple[np.ndarray, ...], upscaler: Upscaler, seed: int, cache: Path
+    samples: Samples, small: tuple[np.ndarray, ...], upscaler: Upscaler, seed: int, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Aligned faces uint8 (n, 128, 128, 3): upscaled from worn small pictures, and true. Kept on disk."""
+    """Aligned faces uint8 (n, 128, 128, 3): upscaled from worn small pictures, and true. Kept in ``folder`` under a name that says
+    from which pictures and which upscaler they come; what older ones made is removed."""
+    key = tensor_hash({f"small.{i}": torch.from_numpy(part) for i, part in enumerate(small)} | upscaler.state_dict())[:12]
+    cache = folder / f"crops-{seed}-{key}"
     if not cache.is_dir():
+        for old in folder.glob("crops*"):
+            shutil.rmtree(old)
         rng = np.random.default_rng((seed, 67))
         given, truth = [], []
         for start in range(0, len(samples), 32):
@@ -201,7 +208,7 @@ def _face_pairs(
                 transform = matrix(samples.keypoints[row] + rng.normal(0, 1.5, (5, 2)), RESTORER_SIZE, TEMPLATE)
                 given.append(warp(image, transform, RESTORER_SIZE, RESTORER_SIZE))
                 truth.append(warp(samples.images[row], transform, RESTORER_SIZE, RESTORER_SIZE))
-        aside = cache.with_name(".crops")
+        aside = folder / ".crops"
         aside.mkdir(parents=True, exist_ok=True)
         np.save(aside / "given.npy", np.stack(given))
         np.save(aside / "truth.npy", np.stack(truth))

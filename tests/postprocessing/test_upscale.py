@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from magicapture.packs import Pack, PackError, load_pack
-from magicapture.postprocessing.upscale import Upscaler
+from magicapture.postprocessing.upscale import Upscaler, consistent
 from magicapture.world.looks import Look
 from magicapture.world.nuisance import Nuisance
 from magicapture.world.people import Person
@@ -36,6 +36,27 @@ def test_bicubic_by_onnx(tiny_pack: Pack, image: np.ndarray) -> None:
     expected = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
     assert upscaler.scale == 4 and out.shape == (512, 440, 3) and out.dtype == np.uint8
     assert np.abs(out.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_reduced_again_it_comes_back_to_the_small_picture(image: np.ndarray, share: float) -> None:
+    small = cv2.resize(image, (55, 64), interpolation=cv2.INTER_AREA)
+    wrong = cv2.GaussianBlur(cv2.resize(small, (220, 256), interpolation=cv2.INTER_CUBIC), (0, 0), 5)
+
+    def away(large: np.ndarray) -> float:
+        return float(np.abs(cv2.resize(large, (55, 64), interpolation=cv2.INTER_AREA).astype(float) - small).mean())
+
+    made = consistent(wrong, small, share)
+    assert made.dtype == np.uint8 and made.shape == wrong.shape
+    assert away(made) == pytest.approx((1 - share) * away(wrong), abs=0.6)
+    assert (share == 0) == np.array_equal(made, wrong)
+
+
+def test_what_the_small_picture_cannot_hold_stays(image: np.ndarray) -> None:
+    small = np.full((16, 16, 3), 128, np.uint8)
+    fine = np.full((64, 64, 3), 128, np.uint8)
+    fine[::2], fine[1::2] = 100, 156
+    assert np.array_equal(consistent(fine, small, 1.0), fine)
 
 
 def test_tiles_leave_no_seam(tmp_path: Path, tiny_pack: Pack, image: np.ndarray) -> None:

@@ -53,13 +53,27 @@ def test_crops_stay_inside_and_mostly_hold_the_face(portraits: Samples) -> None:
 
 def test_face_pairs_are_the_same_face(tmp_path: Path, portraits: Samples) -> None:
     small = small_versions(tmp_path, portraits)
-    given, truth = _face_pairs(portraits, small, Upscaler().eval(), 0, tmp_path / "crops")
+    upscaler = Upscaler().eval()
+    given, truth = _face_pairs(portraits, small, upscaler, 0, tmp_path)
     assert given.shape == truth.shape == (8, 128, 128, 3)
     same = np.abs(given.astype(float) - truth).mean()
     other = np.abs(given.astype(float) - truth[::-1]).mean()
     assert same < 0.5 * other
-    again = _face_pairs(portraits, small, Upscaler().eval(), 1, tmp_path / "crops")
-    assert np.array_equal(again[0], given)  # kept on disk
+    (kept,) = tmp_path.iterdir()
+    np.save(kept / "given.npy", given[::-1])
+    again = _face_pairs(portraits, small, upscaler, 0, tmp_path)
+    assert np.array_equal(again[0], given[::-1])  # kept on disk
+
+
+@torch.no_grad()
+def test_face_pairs_of_another_upscaler_or_other_pictures_are_made_anew(tmp_path: Path, portraits: Samples) -> None:
+    small, other = small_versions(tmp_path, portraits), Upscaler().eval()
+    other.last.bias.fill_(0.2)  # type: ignore[union-attr]
+    first = _face_pairs(portraits, small, Upscaler().eval(), 0, tmp_path)[0]
+    brighter = _face_pairs(portraits, small, other, 0, tmp_path)[0]
+    assert brighter.mean() > first.mean() + 20
+    darker = _face_pairs(portraits, tuple(part // 2 for part in small), other, 0, tmp_path)[0]
+    assert darker.mean() < brighter.mean() - 20 and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_face_crop_is_recognised_in_the_recognisers_framing(portraits: Samples) -> None:
