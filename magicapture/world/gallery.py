@@ -17,7 +17,7 @@ from magicapture.config import load_config
 from magicapture.faces.analysis import FaceDetector
 from magicapture.packs import Pack
 from magicapture.postprocessing.restore import Restorer
-from magicapture.postprocessing.upscale import Upscaler
+from magicapture.postprocessing.upscale import Upscaler, consistent
 from magicapture.world.looks import LOOKS, Look
 from magicapture.world.measure_diffusion import SAMPLES, held_out_captions, nearest, sample, sampled, training_images
 from magicapture.world.nuisance import Nuisance
@@ -88,11 +88,11 @@ def prompts_sheet(pack: Pack) -> np.ndarray:
 
 
 def postprocessing_sheet(pack: Pack, columns: int = 6) -> np.ndarray:
-    """Samples as they are (above) and enlarged and restored (below), with the mini preset's fidelity."""
+    """Samples as they are (above) and enlarged and restored (below), with the mini preset's knobs."""
     before = list(sampled(pack.folder, SAMPLES)[:columns])
-    upscaler, restorer, detector = Upscaler(pack), Restorer(pack), FaceDetector(pack)
-    large = [upscaler.upscale(image) for image in before]
-    after = [restorer.restore(image, detector.detect(image), load_config("mini").postprocessing.fidelity) for image in large]
+    upscaler, restorer, detector, knobs = Upscaler(pack), Restorer(pack), FaceDetector(pack), load_config("mini").postprocessing
+    large = [consistent(upscaler.upscale(image), image, knobs.consistency) for image in before]
+    after = [restorer.restore(image, detector.detect(image), knobs.fidelity) for image in large]
     return contact_sheet([before, after], 4 * before[0].shape[0], ["as sampled", "after post-processing"])
 
 

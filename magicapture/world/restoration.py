@@ -20,6 +20,7 @@ from magicapture.adapters import tensor_hash
 from magicapture.backbones.recogniser import INPUT, FaceNet, aligned
 from magicapture.faces.align import FFHQ, matrix, warp
 from magicapture.packs import Pack
+from magicapture.postprocessing.upscale import consistent
 from magicapture.world import degrade
 from magicapture.world.autoencoder import trained_vae
 from magicapture.world.datasets import Samples, load_samples
@@ -36,7 +37,7 @@ UPSCALER_STEPS, RESTORER_STEPS = 6000, 3000
 VERSIONS = (0.3, 0.25, 0.45)  # shares of examples: the render itself, after a round trip, drawn again
 REDRAWN = 1500  # pictures that are drawn again; that takes a minute for every four hundred
 TEMPLATE = FFHQ * (RESTORER_SIZE / 512)  # key points in a face crop, as post-processing frames it
-IDENTITY = 0.1  # weight of 1 - cosine to the true face in the restorer's loss
+IDENTITY = 0.3  # weight of 1 - cosine to the true face in the restorer's loss
 
 
 def train_upscaler(
@@ -190,8 +191,10 @@ def _corner(box: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
 def _face_pairs(
     samples: Samples, small: tuple[np.ndarray, ...], upscaler: Upscaler, seed: int, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Aligned faces uint8 (n, 128, 128, 3): upscaled from worn small pictures, and true. Kept in ``folder`` under a name that says
-    from which pictures and which upscaler they come; what older ones made is removed."""
+    """Aligned faces uint8 (n, 128, 128, 3): upscaled from worn small pictures as the mini preset does, and true.
+
+    Kept in ``folder`` under a name that says from which pictures and which upscaler they come; what older ones made is removed.
+    """
     key = tensor_hash({f"small.{i}": torch.from_numpy(part) for i, part in enumerate(small)} | upscaler.state_dict())[:12]
     cache = folder / f"crops-{seed}-{key}"
     if not cache.is_dir():
@@ -203,7 +206,7 @@ def _face_pairs(
             rows = range(start, min(start + 32, len(samples)))
             worn = [_worn(_version(small, row, rng), rng) for row in rows]
             with torch.inference_mode(), autocast("cpu"):
-                large = to_uint8(upscaler(_unit(worn)).float())
+                large = map(partial(consistent, share=1.0), to_uint8(upscaler(_unit(worn)).float()), worn)
             for row, image in zip(rows, large, strict=True):
                 transform = matrix(samples.keypoints[row] + rng.normal(0, 1.5, (5, 2)), RESTORER_SIZE, TEMPLATE)
                 given.append(warp(image, transform, RESTORER_SIZE, RESTORER_SIZE))
