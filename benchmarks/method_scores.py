@@ -45,10 +45,10 @@ def collapsed(files: Sequence[Path], prepared: Path, pack: Pack) -> list[float]:
     crops = [align(item.image(), item.keypoints) for item in looks if item.keypoints is not None]
     others = referee.embed(np.stack(crops)) if crops else None
     result = []
-    for i, face in enumerate(faces):
+    for i, found in enumerate(faces):
         copy = to_photo[i] > to_look[i]
-        if face is not None and others is not None:
-            row = referee.embed(align(images[i], face.keypoints)[None])
+        if found and others is not None:
+            row = referee.embed(align(images[i], found[0].keypoints)[None])
             copy |= (row @ others.T).max() > float(csim(row, measurer.sources["referee"])[0])
         result.append(float(copy))
     return result

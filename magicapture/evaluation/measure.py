@@ -9,6 +9,7 @@ import numpy as np
 
 from magicapture.faces.align import align
 from magicapture.faces.analysis import Face, FaceDetector
+from magicapture.faces.concepts import SOURCE_TOKEN, of_side
 from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask, head_mask
 from magicapture.faces.prepared import PreparedItem, PreparedSet
@@ -40,6 +41,9 @@ class Levels:
 @dataclass(frozen=True)
 class Scores:
     """One picture's measures; those of a face are None where none was found, and (`face` too) where the subject is an object.
+
+    Of a picture of several named subjects (a couple) the cosines are means over them, each with the face the judge gives to it;
+    None where there are fewer faces. `head` is None there: no parser says whose hair is whose.
 
     `identity`: judge cosine to the source photos, -1..1, selects. `referee`: the referee's, only reported. `likeness`: the
     referee's, 0 = matched stranger, 1 = another real picture. `head`: CLIP cosine of the head with its hair to those of the
@@ -81,16 +85,17 @@ class Measurer:
         self.heads = clip.embed([item.image() for item in prepared.source], [~head_mask(item.parsing()) for item in prepared.source])
 
     def measure(self, images: Sequence[np.ndarray], tokens: Sequence[Sequence[str]] | None = None) -> list[Scores]:
-        """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts.
+        """Scores of (H, W, 3) uint8 RGB pictures, in their order; the largest face of each counts, of a picture of n subjects n.
 
-        ``tokens``: a picture, which of several subjects and looks it is measured against (``PreparedSet.of``); None: all.
+        ``tokens``: a picture, which of several subjects and looks it is measured against (``PreparedSet.of``); none: all, as one.
         """
         named = [tuple(own) for own in tokens] if tokens is not None else [()] * len(images)
         scores: dict[int, Scores] = {}
         for own in dict.fromkeys(named):
             where = [i for i, other in enumerate(named) if other == own]
             against = self.prepared.of(own)
-            measured = (self._faces if against.faces else self._objects)([images[i] for i in where], against)
+            shown = [images[i] for i in where]
+            measured = self._faces(shown, against, of_side(own, SOURCE_TOKEN)) if against.faces else self._objects(shown, against)
             scores.update(zip(where, measured, strict=True))
         return [scores[i] for i in range(len(images))]
 
@@ -120,24 +125,29 @@ class Measurer:
         files = {item.file for item in against.source}
         return [i for i, item in enumerate(self.prepared.source) if item.file in files]
 
-    def _faces(self, images: Sequence[np.ndarray], against: PreparedSet) -> list[Scores]:
-        photos, levels = self._rows(against), self.levels_of(against)
-        found, masks, heads = self.find(images)
-        where = [i for i, face in enumerate(found) if face is not None]
+    def _faces(self, images: Sequence[np.ndarray], against: PreparedSet, subjects: Sequence[str]) -> list[Scores]:
+        people = [self._rows(against.of([token])) for token in subjects] if len(subjects) > 1 else [self._rows(against)]
+        levels = self.levels_of(against)
+        found, masks, heads = self.find(images, len(people))
+        where = [i for i, faces in enumerate(found) if len(faces) == len(people)]
         cosine: dict[str, dict[int, float]] = {role: {} for role in (*self.embedders, "head")}
         if where:
-            shown = self.clip.embed([images[i] for i in where], [~heads[i] for i in where])
-            cosine["head"] = dict(zip(where, likeness.csim(shown, self.heads[photos]).tolist(), strict=True))
-            crops = np.stack([align(images[i], face.keypoints) for i, face in enumerate(found) if face is not None])
-            for role, embedder in self.embedders.items():
-                cosine[role] = dict(zip(where, likeness.csim(embedder.embed(crops), self.sources[role][photos]).tolist(), strict=True))
+            if len(people) == 1:
+                shown = self.clip.embed([images[i] for i in where], [~heads[i] for i in where])
+                cosine["head"] = dict(zip(where, likeness.csim(shown, self.heads[people[0]]).tolist(), strict=True))
+            crops = np.stack([align(images[i], face.keypoints) for i in where for face in found[i]])
+            tables = {role: self._table(role, crops, people) for role in self.embedders}
+            order = [likeness.assigned(table) for table in tables["judge"]]
+            for role, table in tables.items():
+                means = [float(one[faces, np.arange(len(people))].mean()) for one, faces in zip(table, order, strict=True)]
+                cosine[role] = dict(zip(where, means, strict=True))
         looks = against.reference
         # Faces alone are hidden in both, whatever training leaves out of a look (preprocess.region).
         style = self.style.score(images, masks, [item.image() for item in looks], face_masks(looks))
         aesthetic = self.aesthetic.score(images)
         return [
             Scores(
-                face=found[i] is not None,
+                face=i in where,
                 identity=cosine["judge"].get(i),
                 referee=cosine["referee"].get(i),
                 likeness=_likeness(cosine["referee"].get(i), levels),
@@ -148,16 +158,22 @@ class Measurer:
             for i in range(len(images))
         ]
 
-    def find(self, images: Sequence[np.ndarray]) -> tuple[list[Face | None], list[np.ndarray], list[np.ndarray]]:
-        """The largest face of each picture, None where there is none, with bool masks (H, W) of the face alone and of the head."""
-        found = [next(iter(self.detector.detect(image)), None) for image in images]
+    def _table(self, role: str, crops: np.ndarray, people: Sequence[Sequence[int]]) -> np.ndarray:
+        """(n, k, k) cosines of each of k faces of n pictures (``crops`` of all, in a row) to the photos of each of k people."""
+        rows = self.embedders[role].embed(crops)
+        return np.stack([likeness.csim(rows, self.sources[role][own]) for own in people], 1).reshape(-1, len(people), len(people))
+
+    def find(self, images: Sequence[np.ndarray], count: int = 1) -> tuple[list[list[Face]], list[np.ndarray], list[np.ndarray]]:
+        """The ``count`` largest faces of each picture, or fewer, with bool masks (H, W) of these faces and of all heads."""
+        found = [self.detector.detect(image)[:count] for image in images]
         nothing = [np.zeros(image.shape[:2], bool) for image in images]
-        faces, heads = list(nothing), list(nothing)
-        for i, face in enumerate(found):
-            if face is not None:
+        masks, heads = list(nothing), list(nothing)
+        for i, faces in enumerate(found):
+            if faces:
                 parsing = self.parser.parse(images[i])
-                faces[i], heads[i] = face_mask(parsing, face.box), head_mask(parsing)
-        return found, faces, heads
+                masks[i] = np.logical_or.reduce([face_mask(parsing, face.box) for face in faces])
+                heads[i] = head_mask(parsing)
+        return found, masks, heads
 
     def _objects(self, images: Sequence[np.ndarray], against: PreparedSet) -> list[Scores]:
         looks = [item.image() for item in against.reference]

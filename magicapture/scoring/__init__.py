@@ -6,4 +6,4 @@
 from __future__ import annotations
 
 #: Raised whenever a measure changes its meaning or is added, so that scores of different versions are never compared.
-SCORER_VERSION = "3"
+SCORER_VERSION = "4"

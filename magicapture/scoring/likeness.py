@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 
 #: Least distance of genuine and stranger level; below it noise in the levels would decide the ratio (ours).
@@ -22,6 +24,18 @@ def cosines(generated: np.ndarray, sources: np.ndarray) -> np.ndarray:
     if generated.ndim != 2 or sources.ndim != 2 or generated.shape[1] != sources.shape[1] or not len(sources):
         raise ValueError(f"expected embeddings (n, D) and (m, D) with m >= 1, got {generated.shape} and {sources.shape}")
     return np.clip(_unit(generated) @ _unit(sources).T, -1, 1)
+
+
+def assigned(table: np.ndarray) -> np.ndarray:
+    """Cosines (k faces, k people) -> (k,) int: whose face is which, so that the cosines' sum is greatest. Raises ValueError.
+
+    All orders are tried: a picture shows a handful of people.
+    """
+    count = len(table)
+    if table.shape != (count, count) or not 1 <= count <= 6:
+        raise ValueError(f"expected as many faces as people, 1 to 6 of them, got a table of {table.shape}")
+    orders = np.array(list(permutations(range(count))))
+    return orders[table[orders, np.arange(count)].sum(1).argmax()]
 
 
 def genuine(sources: np.ndarray) -> float | None:

@@ -34,14 +34,34 @@ def evaluated(several: Path, pack: Pack, tmp_path_factory: pytest.TempPathFactor
 def test_the_same_picture_is_one_subject_and_not_the_other(several: Path, pack: Pack) -> None:
     measurer = Measurer(pack, PreparedSet.load(several))
     picture = tinypack.draw(128, 128, [(64, 64, 56, 0)], 9)
-    own, other, both = measurer.measure([picture] * 3, [ANN, BOB, [*ANN, *BOB]])
-    assert own.identity is not None and other.identity is not None and both.identity is not None and own.head is not None
+    own, other, both, unnamed = measurer.measure([picture] * 4, [ANN, BOB, [*ANN, *BOB], []])
+    assert own.identity is not None and other.identity is not None and unnamed.identity is not None and own.head is not None
     assert own.identity > 0.8 and other.identity < 0.2
-    assert both.identity == pytest.approx((own.identity + other.identity) / 2, abs=1e-5)
+    assert unnamed.identity == pytest.approx((own.identity + other.identity) / 2, abs=1e-5)
+    assert both.face is False and both.identity is None  # one of the two is missing
     assert other.head is not None and own.head > other.head and own.style == other.style
     alone = measurer.prepared.of(ANN)
     (same,) = Measurer(pack, alone).measure([picture])
     assert (same.identity, same.referee, same.likeness) == pytest.approx((own.identity, own.referee, own.likeness), abs=1e-5)
+
+
+def test_of_a_couple_each_face_counts_as_whom_it_is_most_like(several: Path, pack: Pack) -> None:
+    measurer, couple = Measurer(pack, PreparedSet.load(several)), [*ANN, *BOB]
+    faces = [(64, 64, 56, 0), (192, 64, 52, 1)]
+    together, swapped, twice = measurer.measure(
+        [
+            tinypack.draw(128, 256, faces, 9),
+            tinypack.draw(128, 256, [(64, 64, 56, 1), (192, 64, 52, 0)], 9),
+            tinypack.draw(128, 256, [(64, 64, 56, 0), (192, 64, 52, 0)], 9),
+        ],
+        [couple] * 3,
+    )
+    assert together.identity is not None and swapped.identity is not None and twice.identity is not None
+    assert together.identity > 0.8 and swapped.identity > 0.8  # whoever stands left
+    assert twice.identity < 0.7  # ann beside herself is half of them
+    assert together.head is None and together.likeness is not None
+    _, masks, _ = measurer.find([tinypack.draw(128, 256, faces, 9)], 2)
+    assert masks[0][:, :128].any() and masks[0][:, 128:].any()  # the style hides both
 
 
 def test_levels_are_a_subjects_own_and_never_between_two(several: Path, pack: Pack) -> None:

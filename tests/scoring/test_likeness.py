@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magicapture.scoring.likeness import LEAST_GAP, cosines, csim, genuine, normalised, separable
+from magicapture.scoring.likeness import LEAST_GAP, assigned, cosines, csim, genuine, normalised, separable
 
 SOURCES = np.array([[1.0, 0, 0], [0, 2.0, 0]])
 
@@ -48,3 +48,16 @@ def test_levels_too_near_or_unknown_give_no_likeness() -> None:
     assert not separable(None, 0.1) and not separable(0.5, None)
     with pytest.raises(ValueError, match="cannot be normalised"):
         normalised(np.zeros(2), 0.3, 0.3)
+
+
+def test_faces_are_given_to_people_so_that_all_together_fit_best() -> None:
+    greedy_is_wrong = np.array([[0.9, 0.8], [0.7, 0.1]])  # the first face is most like the first person, yet 0.8 + 0.7 > 0.9 + 0.1
+    assert assigned(greedy_is_wrong).tolist() == [1, 0]
+    table = np.random.default_rng(0).uniform(-1, 1, (4, 4))
+    order = assigned(table)
+    assert sorted(order.tolist()) == [0, 1, 2, 3]
+    everyone = [np.random.default_rng(i).permutation(4) for i in range(200)]
+    assert all(table[order, range(4)].sum() >= table[other, range(4)].sum() for other in everyone)
+    assert assigned(np.array([[0.3]])).tolist() == [0]
+    with pytest.raises(ValueError, match="as many faces as people"):
+        assigned(np.zeros((2, 3)))
