@@ -31,14 +31,3 @@ def lit(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     grey = image.mean(2, keepdims=True).repeat(3, 2)
     faded = 0.25 * grey + 0.75 * np.array([120, 124, 134])
     return np.where(mask[..., None], image, faded.round()).astype(np.uint8)
-
-
-def heat(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """A map (h, w) uint8 as colour over the greyed picture (H, W, 3), stretched to its own range; same size as the picture."""
-    height, width = image.shape[:2]
-    values = cv2.resize(attention.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    low, high = float(values.min()), float(values.max())
-    share = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
-    colours = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
-    grey = image.mean(2, keepdims=True)
-    return np.clip(0.35 * grey + 0.75 * colours, 0, 255).astype(np.uint8)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from magicapture.config import Config
 from magicapture.evaluation import charts
-from magicapture.evaluation.pictures import data_uri, heat, lit
+from magicapture.evaluation.pictures import data_uri, lit
 from magicapture.evaluation.ranking import KINDS
 from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
@@ -140,19 +140,16 @@ def _photo(item: PreparedItem, reference: bool) -> dict[str, Any]:
 
 
 def _attention(folder: Path) -> list[dict[str, Any]]:
+    """Pictures and where the tokens look in them, as tuning drew it: one of each subject and look, and a composed one."""
     rows = []
     for place, name in PLACES.items():
-        if not (folder / f"{place}.png").is_file():
-            continue
-        image = _read(folder / f"{place}.png")
-        maps = []
-        for token in ("v1", "v2"):
-            file = folder / f"{place}-{token}.png"
-            if file.is_file():
-                attention = np.array(Image.open(file).convert("L"))
-                maps.append({"token": f"[{token.upper()}]", "uri": data_uri(heat(_enlarged(image), attention))})
-        if maps:
-            rows.append({"name": name, "uri": data_uri(image), "maps": maps})
+        files = [folder / f"{place}.png", *sorted(folder.glob(f"{place}-*.png"))]
+        for file in files:
+            maps = [(token, file.with_name(f"{file.stem}-{token}.png")) for token in ("v1", "v2")]
+            if all(drawn.is_file() for _, drawn in maps):
+                of = file.stem.removeprefix(place).removeprefix("-")
+                shown = [{"token": f"[{token.upper()}]", "uri": data_uri(_enlarged(_read(drawn)))} for token, drawn in maps]
+                rows.append({"name": f"{name}: {of}" if of else name, "uri": data_uri(_read(file)), "maps": shown})
     return rows
 
 

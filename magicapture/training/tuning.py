@@ -21,6 +21,7 @@ from magicapture.backbones.recogniser import load_recogniser
 from magicapture.backbones.structure import load_structure
 from magicapture.config import Config, Tuning
 from magicapture.faces.concepts import TOKENS, of_side
+from magicapture.faces.prepared import PreparedItem, PreparedSet, SetName
 from magicapture.packs import load_pack, require_independent, trained_against
 from magicapture.training.attention import AttentionMaps
 from magicapture.training.data import TrainingData
@@ -229,7 +230,24 @@ def _write(folder: Path, session: Session, progress: Progress, tokens: Path) -> 
         for path in sorted((session.folder / "samples").glob(f"step-{int(entry['step']):05d}-*.png")):
             shutil.copyfile(path, folder / "samples" / path.name)
     composed = np.array(Image.open(folder / "samples" / f"step-{progress.best_step:05d}-0.png").convert("RGB"))
-    pictures = {"source": session.prepared.source[0].image(), "reference": session.prepared.reference[0].image(), "composed": composed}
     maps = AttentionMaps(backbone.unet, session.pack.attention_resolution)
-    draw_attention(backbone, maps, pictures, folder / "attention", session.data.word)
+    draw_attention(backbone, maps, _shown(session.prepared, composed), folder / "attention", session.data.word)
     return adapters.tensor_hash(last), adapters.tensor_hash(progress.best)
+
+
+def _shown(prepared: PreparedSet, composed: np.ndarray) -> dict[str, tuple[np.ndarray, tuple[str, str]]]:
+    """Name -> picture and its tokens: the first photo of every subject, the first image of every look, a composed sample of the first."""
+    subjects, looks = prepared.tokens("source"), prepared.tokens("reference")
+
+    def first(side: SetName, token: str) -> np.ndarray:
+        items: tuple[PreparedItem, ...] = getattr(prepared.of([token]), side)
+        return items[0].image()
+
+    pictures = {f"source{_suffix(token)}": (first("source", token), (token, looks[0])) for token in subjects}
+    pictures |= {f"reference{_suffix(token)}": (first("reference", token), (subjects[0], token)) for token in looks}
+    return pictures | {"composed": (composed, (subjects[0], looks[0]))}
+
+
+def _suffix(token: str) -> str:
+    """ "-anna" of "[V1:anna]", nothing of "[V1]"."""
+    return "".join(f"-{name}" for name in token[1:-1].split(":")[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -114,14 +114,21 @@ class Validation:
 
 
 @torch.no_grad()
-def token_maps(backbone: Backbone, attention: AttentionMaps, pictures: Sequence[np.ndarray], word: str = PERSON) -> Tensor:
+def token_maps(
+    backbone: Backbone,
+    attention: AttentionMaps,
+    pictures: Sequence[np.ndarray],
+    word: str = PERSON,
+    pairs: Sequence[Sequence[str]] | None = None,
+) -> Tensor:
     """Where the tokens look in pictures (H, W, 3) uint8: (pictures, tokens, side, side) float32 on the CPU, means over layers and heads.
 
-    The pictures are noised to 0.4 T by a fixed seed and predicted under the default composed prompt, of the first subject and look.
+    The pictures are noised to 0.4 T by a fixed seed and predicted under the default composed prompt, each of its own of ``pairs``
+    (tokens of a subject and a look); without them of the first subject and look.
     """
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
-    first = (of_side(backbone.tokens.ids, plain)[0] for plain in TOKENS)
-    prompts = [called(templates("composed", word)[0], *first)] * len(images)
+    first = [of_side(backbone.tokens.ids, plain)[0] for plain in TOKENS]
+    prompts = [called(templates("composed", word)[0], *pair) for pair in pairs or [first] * len(images)]
     latents = backbone.encode_images(images)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
     timesteps = torch.full((len(images),), round(_MAP_TIME * len(backbone.schedule.alphas_cumprod)), device=latents.device)
@@ -132,13 +139,17 @@ def token_maps(backbone: Backbone, attention: AttentionMaps, pictures: Sequence[
     return maps
 
 
-def draw_attention(backbone: Backbone, attention: AttentionMaps, pictures: dict[str, np.ndarray], folder: Path, word: str = PERSON) -> None:
-    """Write each picture as ``<name>.png`` and over it where each token looks, ``<name>-v1.png`` and ``<name>-v2.png``.
+def draw_attention(
+    backbone: Backbone, attention: AttentionMaps, pictures: Mapping[str, tuple[np.ndarray, Sequence[str]]], folder: Path,
+    word: str = PERSON,
+) -> None:  # fmt: skip
+    """Write each picture as ``<name>.png`` and over it where its two tokens look, ``<name>-v1.png`` and ``<name>-v2.png``.
 
     Maps are those of :func:`token_maps`, scaled to their own range.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for (name, picture), row in zip(pictures.items(), token_maps(backbone, attention, list(pictures.values()), word), strict=True):
+    shown, pairs = zip(*pictures.values(), strict=True)
+    for name, picture, row in zip(pictures, shown, token_maps(backbone, attention, shown, word, pairs), strict=True):
         Image.fromarray(picture).save(folder / f"{name}.png")
         for number, token_map in enumerate(row, 1):
             Image.fromarray(_heat(picture, token_map)).save(folder / f"{name}-v{number}.png")

@@ -195,9 +195,10 @@ def _training(folder: Path, person: Person, name: str) -> None:
     for place in ("source", "reference", "composed"):
         made = render(person, Look.sample(3, name), Nuisance.sample(9), 64)
         _save(folder / f"attention/{place}.png", made.image)
-        face = np.isin(made.parsing, FACE_CLASSES).reshape(16, 4, 16, 4).mean((1, 3))
-        _save(folder / f"attention/{place}-v1.png", (255 * face).astype(np.uint8))
-        _save(folder / f"attention/{place}-v2.png", (200 * (1 - face)).astype(np.uint8))
+        face = np.isin(made.parsing, FACE_CLASSES)[..., None]
+        grey = 0.35 * made.image.mean(2, keepdims=True)
+        for token, where in (("v1", face), ("v2", ~face)):  # as tuning draws them: heat over the greyed picture
+            _save(folder / f"attention/{place}-{token}.png", (grey + where * np.array([160, 90, 0])).astype(np.uint8))
 
 
 def _save(path: Path, image: np.ndarray) -> None:

@@ -4,10 +4,9 @@ import base64
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from magicapture.evaluation.pictures import data_uri, heat, lit
+from magicapture.evaluation.pictures import data_uri, lit
 
 
 def _open(uri: str) -> Image.Image:
@@ -32,14 +31,3 @@ def test_lit_keeps_the_mask_and_drains_the_rest() -> None:
     out = lit(image, mask)
     assert (out[mask] == image[mask]).all()
     assert np.ptp(out[~mask].astype(int), axis=1).max() < 20
-
-
-def test_heat_is_brightest_where_the_map_is() -> None:
-    image = np.full((64, 64, 3), 90, np.uint8)
-    attention = np.zeros((16, 16), np.uint8)
-    attention[12, 3] = 40
-    out = heat(image, attention).astype(int).sum(2)
-    assert out.shape == (64, 64)
-    y, x = np.unravel_index(out.argmax(), out.shape)
-    assert (y // 4, x // 4) == (12, 3)
-    assert heat(image, np.full((16, 16), 7, np.uint8)).std() == pytest.approx(heat(image, np.zeros((16, 16), np.uint8)).std())

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import base64
+import io
 import re
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from magicapture.artifacts import read_manifest
 from magicapture.evaluation import report
@@ -21,6 +26,16 @@ def test_every_section_with_all_its_pictures(page: Path) -> None:
     assert html.count("<svg ") == 1 + 3 + 6
     assert all(alt.strip() for alt in re.findall(r'<img [^>]*alt="([^"]*)"', html))
     assert html.count("alt=") == html.count("<img ")
+
+
+def test_attention_is_shown_as_tuning_drew_it(page: Path) -> None:
+    """Heat over a greyed picture, and not the heat of that picture, which is bright wherever the picture is."""
+    part = page.read_text().split('<section id="attention">')[1].split("</section>")[0]
+    coded = re.findall(r'src="data:image/[a-z]+;base64,([^"]+)" alt="Attention of \[V1\]', part)
+    assert len(coded) == 3
+    shown = np.array(Image.open(io.BytesIO(base64.b64decode(coded[0]))).convert("RGB")).astype(int)
+    grey, hot = np.ptp(shown, axis=2) < 16, shown[..., 0] - shown[..., 2] > 100
+    assert hot.mean() > 0.03 and (grey | hot).mean() > 0.8
 
 
 def test_nothing_is_asked_of_the_network(page: Path) -> None:

@@ -166,3 +166,15 @@ def test_several_things_take_on_their_own_look(pack: Pack, tmp_path: Path, laten
     torch.testing.assert_close(first, second.flip(0))
     torch.testing.assert_close(first[1], alone[0])
     assert float((first[0] - first[1]).abs()) > 0
+
+
+def test_attention_is_drawn_on_a_picture_of_every_concept_under_its_own_tokens(several: PreparedSet) -> None:
+    composed = np.full((32, 32, 3), 7, np.uint8)
+    shown = tuning._shown(several, composed)
+    assert {name: pair for name, (_, pair) in shown.items()} == {
+        "source-ann": ("[V1:ann]", "[V2:gala]"), "source-bob": ("[V1:bob]", "[V2:gala]"),
+        "reference-gala": ("[V1:ann]", "[V2:gala]"), "reference-noir": ("[V1:ann]", "[V2:noir]"),
+        "composed": ("[V1:ann]", "[V2:gala]"),
+    }  # fmt: skip
+    for name, item in {"source-bob": several.of(["[V1:bob]"]).source[0], "reference-noir": several.of(["[V2:noir]"]).reference[0]}.items():
+        assert np.array_equal(shown[name][0], item.image())
