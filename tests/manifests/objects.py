@@ -31,10 +31,10 @@ def get(objects: list[Object], kind: str, called: str) -> Object:
 
 def template(thing: Object) -> Object | None:
     """The pod template of a workload, else None."""
-    if thing["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
-        return dict(thing["spec"]["template"])
-    if thing["kind"] == "CronJob":
-        return dict(thing["spec"]["jobTemplate"]["spec"]["template"])
+    within: Object = thing["spec"]["jobTemplate"] if thing["kind"] == "CronJob" else thing
+    if thing["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"):
+        made: Object = within["spec"]["template"]
+        return made
     return thing if thing["kind"] == "Pod" else None
 
 

@@ -99,7 +99,9 @@ def within_quota(objects: list[Object], secrets: dict[str, set[str]]) -> list[st
             take("persistentvolumeclaims", 1)
             take("requests.storage", claim["resources"]["requests"]["storage"])
         wrong += [
-            f"{name(quota)}: {what} {taken[what]} of {hard}" for what, hard in quota["spec"]["hard"].items() if taken[what] > parse_quantity(hard)
+            f"{name(quota)}: {what} {taken[what]} of {hard}"
+            for what, hard in quota["spec"]["hard"].items()
+            if taken[what] > parse_quantity(hard)
         ]
     return wrong
 
@@ -179,7 +181,9 @@ def least_rights(objects: list[Object], secrets: dict[str, set[str]]) -> list[st
                 wrong.append(f"{name(role)}: a wildcard in {rule}")
             if "secrets" in rule["resources"] and (set(rule["verbs"]) != {"get"} or not rule.get("resourceNames")):
                 wrong.append(f"{name(role)}: more than reading one named secret")
-            if {"pods/exec", "pods/attach", "serviceaccounts/token"} & set(rule["resources"]) or {"escalate", "bind", "impersonate"} & set(rule["verbs"]):
+            if {"pods/exec", "pods/attach", "serviceaccounts/token"} & set(rule["resources"]) or {"escalate", "bind", "impersonate"} & set(
+                rule["verbs"]
+            ):
                 wrong.append(f"{name(role)}: {rule} leads to other rights")
     holders = {(namespace(binding), subject["name"]) for binding in of(objects, "RoleBinding") for subject in binding["subjects"]}
     for account in of(objects, "ServiceAccount"):
