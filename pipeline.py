@@ -141,12 +141,24 @@ def run(
 
 
 @app.command(name="compile")
-def compile_(out: Annotated[Path, typer.Option(help="YAML to write.")] = Path("pipeline.yaml"), accelerator: Accelerator = "") -> None:
+def compile_(
+    out: Annotated[Path, typer.Option(help="YAML to write.")] = Path("pipeline.yaml"),
+    accelerator: Accelerator = "",
+    resources: Annotated[
+        str, typer.Option(metavar="NAMESPACE", help="As Pipeline and PipelineVersion for `kubectl apply`, named by the git commit.")
+    ] = "",
+) -> None:
     """Write the pipeline as YAML for Kubeflow Pipelines; equal sources give equal files."""
     from kfp import compiler
 
+    from components.remote import version_name
+    from components.resources import write_resources
+
     with said("compile"):
-        compiler.Compiler().compile(portraits(accelerator), str(out))
+        if resources:
+            write_resources(portraits(accelerator), version_name(accelerator), resources, out)
+        else:
+            compiler.Compiler().compile(portraits(accelerator), str(out))
     typer.echo(out)
 
 
