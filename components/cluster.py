@@ -1,64 +1,67 @@
-"""What a task asks of a cluster: processors, memory, accelerator, retries, volumes, environment. No effect on a local run."""
+"""What a task asks of a cluster: image, processors, memory, accelerator, retries, nodes, volumes, environment. No effect on a local run."""
 
 from __future__ import annotations
 
-import re
-
 from kfp import dsl, kubernetes
 
-from components.images import image
-from magicapture.config import ConfigError
+from components.values import CHECKPOINTS, NEEDS, Cluster
 
-# Component -> (cpu, memory, runs on the accelerator when there is one)
-NEEDS: dict[str, tuple[str, str, bool]] = {
-    "resolve": ("500m", "1Gi", False),
-    "preprocess": ("2", "4Gi", False),
-    "inversion": ("2", "12Gi", True),
-    "tuning": ("2", "12Gi", True),
-    "generation": ("2", "12Gi", True),
-    "postprocessing": ("2", "6Gi", False),
-    "evaluation": ("2", "6Gi", False),
-    "promotion": ("500m", "2Gi", False),
-    "close": ("500m", "1Gi", False),
-}
-IMAGES = {"inversion": "training", "tuning": "training", "generation": "generation"}
-CHECKPOINTS = "/checkpoints"
 VOLUME = "magicapture-checkpoints"  # manifests/base/checkpoints.yaml
 SETTINGS = "magicapture-settings"  # manifests/base/settings.yaml
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
-RETRIES = 2
-# What NVIDIA's device plugin offers: whole cards, cards shared in time, and slices. The GPU images are CUDA's.
-ACCELERATORS = r"nvidia\.com/(gpu|mig-\d+g\.\d+gb(\.me)?)(\.shared)?"
+# Where the servers are for people (links) and for the closing task (why a run failed); a task does without what the map does not hold.
+LINK_NAMES = ("KFP_UI", "KFP_ENDPOINT", "MLFLOW_UI")
+# Secret -> its keys, which are the variables' names. None is needed where nothing asks for it: a missing one stops no pod.
+SECRETS: dict[str, tuple[str, ...]] = {
+    "magicapture-s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"),
+    "magicapture-git": ("GIT_USERNAME", "GIT_PASSWORD"),
+    "magicapture-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    "magicapture-notify": ("MAGICAPTURE_WEBHOOK",),
+}
+# Who is trusted with which: the data's stores where data is read, MLflow's where it is talked to, the webhook at the end.
+TRUSTED: dict[str, tuple[str, ...]] = {
+    "resolve": ("magicapture-s3", "magicapture-git", "magicapture-mlflow"),
+    "preprocess": ("magicapture-s3", "magicapture-git"),
+    "promotion": ("magicapture-s3", "magicapture-mlflow"),
+    "close": ("magicapture-mlflow", "magicapture-notify"),
+}
 
 
-def check_accelerator(accelerator: str) -> None:
-    """Refuse a resource that no node would have: its tasks would wait for ever. Raises ConfigError."""
-    if accelerator and not re.fullmatch(ACCELERATORS, accelerator):
-        raise ConfigError(
-            f"accelerator {accelerator!r}: expected nvidia.com/gpu, nvidia.com/gpu.shared, a slice as nvidia.com/mig-1g.10gb, or nothing"
-        )
+def place(task: dsl.PipelineTask, cluster: Cluster | None, display: str, *, cached: bool = True) -> dsl.PipelineTask:
+    """Give a task its display name, image, resources, retries, nodes, volumes and environment; returns it.
 
-
-def place(task: dsl.PipelineTask, accelerator: str | None, display: str, *, cached: bool = True) -> dsl.PipelineTask:
-    """Give a task its display name, resources, retries, volumes and environment; returns it.
-
-    ``accelerator`` is a Kubernetes resource name such as "nvidia.com/gpu", "" for none, and None for a local run, where
-    a failure is shown at once instead of being tried again.
+    ``cluster`` is None for a local run, where a failure is shown at once instead of being tried again.
     """
     task.set_caching_options(cached).set_env_variable("PYTHONUNBUFFERED", "1")
-    if accelerator is None:
+    if cluster is None:
         return task
     name = task.name.partition("-")[0]
-    cpu, memory, accelerated = NEEDS[name]
-    task.set_display_name(display).set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+    needs = NEEDS[name] if name not in cluster.stages else cluster.stages[name].over(NEEDS[name])
+    accelerated = needs.gpu and bool(cluster.gpu_type)
+    task.set_display_name(display).set_container_image(cluster.image(needs.image, gpu=accelerated))
+    task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu).set_memory_request(needs.memory).set_memory_limit(needs.memory)
+    kubernetes.set_timeout(task, round(needs.hours * 3600))
     if name != "close":  # an exit task takes no retry policy of its own
-        task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2)
-    kubernetes.use_config_map_as_env(task, SETTINGS, {name: name for name in SETTING_NAMES})
-    kubernetes.mount_pvc(task, VOLUME, CHECKPOINTS)
+        task.set_retry(needs.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration="600s")
     if accelerated:
+        task.set_accelerator_type(cluster.gpu_type).set_accelerator_limit(cluster.gpu_count)
+    if needs.gpu:
         # torch's data loading and NCCL want more shared memory than a container's 64 MiB
-        kubernetes.empty_dir_mount(task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit="2Gi")
-        if accelerator:
-            task.set_accelerator_type(accelerator).set_accelerator_limit(1)
-            task.set_container_image(image(IMAGES[name], gpu=True))
+        kubernetes.empty_dir_mount(
+            task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit=cluster.shared_memory
+        )
+    nodes = cluster.gpu_nodes if accelerated else cluster.cpu_nodes
+    for label, value in sorted(nodes.node_selector.items()):
+        kubernetes.add_node_selector(task, label, value)
+    for toleration in nodes.tolerations:
+        kubernetes.add_toleration(task, toleration.key, toleration.operator, toleration.value, toleration.effect)
+    for term in nodes.affinity:
+        expression = {"key": term.key, "operator": term.operator, "values": list(term.values)}
+        kubernetes.add_node_affinity(task, match_expressions=[expression], weight=term.weight)
+    kubernetes.mount_pvc(task, VOLUME, CHECKPOINTS)
+    kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in SETTING_NAMES})
+    if name in TRUSTED:
+        kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in LINK_NAMES}, optional=True)
+    for secret in TRUSTED.get(name, ()):
+        kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRETS[secret]}, optional=True)
     return task

@@ -17,7 +17,7 @@ from typing import TextIO
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
-from components.cluster import NEEDS
+from components.values import NEEDS
 from magicapture.artifacts import read_manifest, writing
 from magicapture.config import Config
 from magicapture.registry.runs import read_config, read_seeds
@@ -34,39 +34,63 @@ def run_here(
     overrides: Sequence[str],
     seeds: Sequence[str],
     out: Path,
+    always: bool = False,
 ) -> Path:
     """Run the pipeline that ``build(None, parallelism)`` makes and publish the best seed's results under ``out``.
 
     Beside ``out`` lie ``stages`` (every artifact), ``cache`` and ``checkpoints``: they make a second run short, and a
-    killed one go on where it was. Returns ``out``. Raises ConfigError before anything starts, RuntimeError when a stage
-    fails (its own error is printed above).
+    killed one go on where it was. Where nothing changed since the champion was made, and unless ``always``, the results of
+    the run that made it are published; where that run is not at hand, the stages run all the same. Returns ``out``. Raises
+    ConfigError before anything starts, RuntimeError when a stage fails (its own error is printed above).
     """
     began = time.monotonic()
     config = read_config(preset, overrides)
     numbers = read_seeds(seeds)
     out = out.resolve()
     stages = out.parent / "stages" / time.strftime("%Y%m%d-%H%M%S")
-    # The stages run as processes of their own: they need the checkout on their path and one agreed tracking store.
+    stages.mkdir(parents=True)
+    # The stages run as processes of their own: they need the checkout on their path, one agreed tracking store, and a place to say
+    # why they failed, which the closing task tells.
     os.environ["MLFLOW_TRACKING_URI"] = tracking_uri()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    os.environ["MAGICAPTURE_TERMINATION_LOG"] = str(stages / "failed.txt")
+    (stages / "failed.txt").touch()
     parallel = parallel_seeds(config)
     # Seeds side by side share the cores: more threads than cores would spin against each other (minutes instead of seconds).
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // parallel)))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(stages), enable_caching=True, cache_root=str(out.parent / "cache"))
-    spoken = builtins.print
-    with warnings.catch_warnings(), Quiet(sys.stdout):
-        warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name": subprocesses use no image
-        build(None, parallel)(
-            photos=str(Path(photos).resolve()),
-            looks=str(Path(looks).resolve()),
-            config=config.to_yaml(),
-            seeds=[str(seed) for seed in numbers],
-            checkpoints=str(out.parent / "checkpoints"),
-        )
-    builtins.print = spoken  # kfp.local indents print while a stage runs, and leaves it so where two seeds overlap
-    publish(next(stages.glob("*/promotion/promotion")), out)
+
+    def once(always: bool) -> None:
+        spoken = builtins.print
+        with warnings.catch_warnings(), Quiet(sys.stdout):
+            warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name": subprocesses use no image
+            build(None, parallel)(
+                photos=str(Path(photos).resolve()),
+                looks=str(Path(looks).resolve()),
+                config=config.to_yaml(),
+                seeds=[str(seed) for seed in numbers],
+                checkpoints=str(out.parent / "checkpoints"),
+                always=always,
+            )
+        builtins.print = spoken  # kfp.local indents print while a stage runs, and leaves it so where two seeds overlap
+
+    once(always)
+    lineage = read_manifest(next(stages.glob("*/resolve/run")), "run")["lineage"]
+    promoted = find_promotion(stages.parent, lineage)
+    if promoted is None:
+        print("nothing changed, but the run that made the champion is not here: the stages run again")
+        once(True)
+        promoted = find_promotion(stages.parent, lineage)
+    assert promoted is not None, "a run that succeeds with always=True has promoted"
+    publish(promoted, out)
     print(_summary(out, stages, time.monotonic() - began))
     return out
+
+
+def find_promotion(stages: Path, lineage: str) -> Path | None:
+    """The newest promotion artifact of a lineage among the runs below ``stages``."""
+    found = sorted(stages.glob("*/*/promotion/promotion"), reverse=True)
+    return next((folder for folder in found if read_manifest(folder, "promotion")["lineage"] == lineage), None)
 
 
 def parallel_seeds(config: Config) -> int:
@@ -93,7 +117,8 @@ def _summary(out: Path, stages: Path, seconds: float) -> str:
     content = read_manifest(out, "results")["content"]
     version = f"{content['model']} version {content['version']}" if content["version"] else f"{content['model']}: not registered"
     ran = {path.parent.name for path in stages.rglob("executor_output.json")}
-    cached = [name for name in NEEDS if name not in ran]
+    skipped = [name for name in NEEDS if name not in ran]
+    why = "from the cache" if "promotion" in ran else "nothing changed, not run"
     crown = "champion" if content["champion"] else "not champion"
     return "\n".join(
         [
@@ -103,7 +128,7 @@ def _summary(out: Path, stages: Path, seconds: float) -> str:
             f"model       {version}, {crown}: {content['reason']}",
             f"tracking    {tracking_uri()}",
             *([] if content["version"] else [f"send later  magicapture track {content['promotion']}"]),
-            f"took        {seconds:.0f} s" + (f"; from the cache: {', '.join(cached)}" if cached else ""),
+            f"took        {seconds:.0f} s" + (f"; {why}: {', '.join(skipped)}" if skipped else ""),
         ]
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,7 @@ from kfp_server_api.rest import RESTClientObject
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from components.local import REPOSITORY
+from components.values import Cluster
 from magicapture.config import ConfigError
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect and to answer
@@ -169,12 +169,12 @@ def _said(error: ApiException) -> str:
     return said.rstrip(". ")
 
 
-def upload(server: Server, pipeline: BaseComponent, accelerator: str) -> Any:
-    """The pipeline's version on the server that is named by the checkout's commit (and accelerator); uploaded once.
+def upload(server: Server, pipeline: BaseComponent, cluster: Cluster) -> Any:
+    """The pipeline's version on the server that is named by the checkout's commit and the cluster's values; uploaded once.
 
     Raises ConfigError for a checkout that is no commit, and ServerError; a pipeline that got no version is not left behind.
     """
-    version = version_name(accelerator)
+    version = version_name(cluster)
     namespace = server.get_user_namespace() or None
 
     def find_pipeline() -> Any:
@@ -206,8 +206,8 @@ def upload(server: Server, pipeline: BaseComponent, accelerator: str) -> Any:
         raise
 
 
-def version_name(accelerator: str) -> str:
-    """The checkout's commit, and the accelerator, which the compiled pipeline depends on too. Raises ConfigError."""
+def version_name(cluster: Cluster) -> str:
+    """The checkout's commit, and the cluster's label, as the compiled pipeline depends on its values too. Raises ConfigError."""
     try:
         changed = _git("status", "--porcelain", "--untracked-files=no")
         commit = _git("rev-parse", "--short=12", "HEAD")
@@ -216,7 +216,7 @@ def version_name(accelerator: str) -> str:
     if changed:
         names = [line.split(maxsplit=1)[1] for line in changed.splitlines()]
         raise ConfigError(f"a version is named by its git commit, and {', '.join(names[:3])} changed since: commit first")
-    return "-".join([commit, *re.findall(r"[a-z0-9]+", accelerator)])
+    return "-".join(filter(None, [commit, cluster.label()]))
 
 
 def _git(*arguments: str) -> str:

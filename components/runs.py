@@ -16,8 +16,8 @@ from google.protobuf.json_format import MessageToDict
 from kfp.dsl.base_component import BaseComponent
 from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
 
-from components.cluster import NEEDS
 from components.remote import Server, ServerError
+from components.values import NEEDS
 from magicapture.config import ConfigError
 from magicapture.registry.runs import read_config, read_seeds
 
@@ -68,15 +68,18 @@ def read_orders(file: Path | None, **given: Any) -> list[Order]:
     return orders
 
 
-def _order(name: str, photos: str, looks: str, preset: str, seeds: Any, set: Any) -> Order:
+def _order(name: str, photos: str, looks: str, preset: str, seeds: Any, set: Any, always: Any) -> Order:
     texts = {"name": name, "photos": photos, "looks": looks, "preset": preset}
     for key, value in texts.items():
         if not isinstance(value, str) or not (value.strip() or key == "name"):
             raise ConfigError(f"{key} = {value!r}: expected text")
     if not isinstance(set, list) or not all(isinstance(item, str) for item in set):
         raise ConfigError(f"set = {set!r}: expected a list of texts such as tuning.steps=50")
+    if not isinstance(always, bool):
+        raise ConfigError(f"always = {always!r}: expected true or false")
     numbers = read_seeds(seeds if isinstance(seeds, list) else str(seeds).split(","))
-    parameters = {"photos": photos, "looks": looks, "config": _knobs(preset, tuple(set)), "seeds": [str(seed) for seed in numbers]}
+    knobs = _knobs(preset, tuple(set))
+    parameters = {"photos": photos, "looks": looks, "config": knobs, "seeds": [str(seed) for seed in numbers], "always": always}
     return Order(name.strip(), parameters)
 
 
@@ -85,8 +88,10 @@ def _knobs(preset: str, overrides: tuple[str, ...]) -> str:
     return read_config(preset, overrides).to_yaml()
 
 
-def submit(server: Server, pipeline: BaseComponent, orders: Sequence[Order], experiment: str) -> Iterator[tuple[str, str, bool]]:
-    """Start the runs one after another: (name, id, whether it is new) of each.
+def submit(
+    server: Server, pipeline: BaseComponent, orders: Sequence[Order], experiment: str, service_account: str = ""
+) -> Iterator[tuple[str, str, bool]]:
+    """Start the runs one after another: (name, id, whether it is new) of each. ``service_account`` of their pods; "": the server's own.
 
     A name stands for one run: where the experiment has a run of that name that did not fail and was not cancelled, none is
     started. So the same call again, after an error or for the failed ones, starts only what is missing. Raises ServerError.
@@ -102,8 +107,9 @@ def submit(server: Server, pipeline: BaseComponent, orders: Sequence[Order], exp
     for number, order in enumerate(orders):
         name = order.name or f"{pipeline.name} {time.strftime('%Y-%m-%d %H:%M:%S')} {secrets.token_hex(2)}"
         body = V2beta1Run(
-            display_name=name, experiment_id=place, pipeline_spec=spec, runtime_config=V2beta1RuntimeConfig(parameters=order.parameters)
-        )
+            display_name=name, experiment_id=place, pipeline_spec=spec, runtime_config=V2beta1RuntimeConfig(parameters=order.parameters),
+            service_account=service_account or None,
+        )  # fmt: skip
         try:
             there = find(name) if order.name else None
             create = server.runs.run_service_create_run

@@ -10,6 +10,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.remote import Server, ServerError, upload
 from components.runs import Order
+from components.values import Cluster
 from magicapture.config import ConfigError
 
 # The six fields of robfig/cron v1, by which the server reads them, with least and greatest value and names.
@@ -101,7 +102,7 @@ def describe(entry: Any) -> str:
     return f"{entry.display_name}  {when}  {'on' if _on(entry) else 'paused'}  {entry.recurring_run_id}"
 
 
-def schedule(server: Server, pipeline: BaseComponent, accelerator: str, order: Order, experiment: str, trigger: dict[str, Any]) -> str:
+def schedule(server: Server, pipeline: BaseComponent, cluster: Cluster, order: Order, experiment: str, trigger: dict[str, Any]) -> str:
     """Run the commit's version of the pipeline by ``trigger``: one run at a time, and what was missed is not caught up on.
 
     A schedule of that name in the experiment is replaced, or left alone where it is the same already. Returns which of
@@ -116,8 +117,11 @@ def schedule(server: Server, pipeline: BaseComponent, accelerator: str, order: O
             f"two schedules are called {order.name!r} in experiment {experiment!r} ({ids}), not by this command: delete one of them in the "
             f"server's pages, or both by `pipeline.py schedules delete {order.name}`"
         )
-    version = upload(server, pipeline, accelerator)
-    wanted = dict(params=order.parameters, version_id=version.pipeline_version_id, max_concurrency=1, no_catchup=True, **trigger)
+    version = upload(server, pipeline, cluster)
+    wanted = dict(
+        params=order.parameters, version_id=version.pipeline_version_id, max_concurrency=1, no_catchup=True,
+        service_account=cluster.service_account or None, **trigger,
+    )  # fmt: skip
     new = next((entry for entry in [*old, *same] if _settings(entry) == wanted), None)
     if new is None:
         # The API cannot change a schedule. The new one is made paused: whatever the server has against it, it says now.
@@ -199,6 +203,7 @@ def _settings(entry: Any) -> dict[str, Any]:
         "version_id": entry.pipeline_version_reference.pipeline_version_id if entry.pipeline_version_reference else None,
         "max_concurrency": int(entry.max_concurrency or 0),
         "no_catchup": bool(entry.no_catchup),
+        "service_account": entry.service_account or None,
         **({"cron_expression": cron.cron} if cron else {"interval_second": int(period.interval_second)} if period else {}),
     }
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+USAGE = "usage.jsonl"  # what a pipeline task used of the machine, left beside the manifest: of the making, not of the content
 
 
 class ArtifactError(ValueError):
@@ -125,11 +126,11 @@ def read_manifest(folder: str | Path, kind: str, *, verify: bool = False) -> dic
 
 
 def content_hash(folder: str | Path) -> str:
-    """16 hex digits over names and contents of all files below a folder (its manifest left out)."""
+    """16 hex digits over names and contents of all files below a folder (its manifest and usage left out)."""
     folder = Path(folder)
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
+        if path.is_file() and path.name not in (MANIFEST, USAGE):
             digest.update(str(path.relative_to(folder)).encode() + b"\0" + sha256_file(path).encode())
     return digest.hexdigest()[:16]
 

@@ -6,7 +6,17 @@ from components.images import image
 
 
 @dsl.component(base_image=image("training"), install_kfp_package=False)
-def inversion(prepared: dsl.Input[dsl.Dataset], config: str, seed: str, checkpoints: str, code: str, tokens: dsl.Output[dsl.Model]):
+def inversion(
+    prepared: dsl.Input[dsl.Dataset],
+    config: str,
+    seed: str,
+    checkpoints: str,
+    code: str,
+    tokens: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+):
     """Learn the tokens [V1] (the person) and [V2] (the look).
 
     Args:
@@ -16,11 +26,18 @@ def inversion(prepared: dsl.Input[dsl.Dataset], config: str, seed: str, checkpoi
         checkpoints: Folder that outlives a retried task, which goes on from its lineage's last checkpoint in it.
         code: Hash of source code and pack, so that the cache sees a change.
         tokens: The tokens/1 artifact.
+        metrics: What was counted and measured, and what the task used of the machine.
+        page: For the Kubeflow page: the loss curves.
+        summary: For the Kubeflow page: steps, hash and machine.
     """
     import json
 
+    from components import pages, task
     from magicapture import stages
     from magicapture.config import load_config
 
     tokens.metadata["seed"] = seed
-    stages.invert(prepared.path, tokens.path, load_config(json.loads(config)), int(seed), checkpoints)
+    with task.watched("inversion") as used:
+        stages.invert(prepared.path, tokens.path, load_config(json.loads(config)), int(seed), checkpoints)
+    used.save(tokens.path)
+    pages.write(tokens.path, metrics, page, summary, used.numbers())

@@ -18,6 +18,9 @@ def promotion(
     evaluation: dsl.Input[List[dsl.Artifact]],
     config: str,
     promotion: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    page: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
 ):
     """Log every stage to MLflow, register the best seed's model, move the champion alias or say why not.
 
@@ -31,13 +34,19 @@ def promotion(
         evaluation: Their scores.
         config: All knobs, as JSON.
         promotion: The promotion/1 artifact.
+        metrics: The winner's scores, whether it is champion, and what the task used of the machine.
+        page: For the Kubeflow page: the report of the best seed.
+        summary: For the Kubeflow page: the verdict and the candidates.
     """
     import json
 
+    from components import pages, task
     from magicapture import stages
     from magicapture.config import load_config
 
     kinds = {"tokens": tokens, "adapter": adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
     folders = {kind: {artifact.metadata["seed"]: artifact.path for artifact in artifacts} for kind, artifacts in kinds.items()}
     candidates = [{"prepared": prepared.path} | {kind: folders[kind][seed] for kind in kinds} for seed in folders["adapter"]]
-    stages.promote(candidates, promotion.path, load_config(json.loads(config)), run.path)
+    with task.watched("promotion") as used:
+        stages.promote(candidates, promotion.path, load_config(json.loads(config)), run.path)
+    pages.write(promotion.path, metrics, page, summary, used.numbers())

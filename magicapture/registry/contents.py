@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from magicapture.artifacts import MANIFEST, read_manifest
+from magicapture.artifacts import MANIFEST, USAGE, read_manifest
 from magicapture.registry.lineage import SECTIONS, flatten
 
 # Artifact kind -> stage; the order is that of the pipeline.
@@ -49,7 +49,7 @@ def read_stage(kind: str, folder: str | Path, seed: str = "") -> StageRecord:
     knobs = {name: value for name, value in manifest["config"].items() if name in SECTIONS[stage] or not isinstance(value, dict)}
     tags = {"stage": stage, "schema": manifest["schema"], "seed": seed, "stage.lineage": manifest["lineage"]}
     tags |= {name: content[name] for name in ("best_hash", "last_hash", "tensor_hash", "machine") if isinstance(content.get(name), str)}
-    metrics = _curves(folder / "curves.jsonl") + _numbers(kind, folder, content)
+    metrics = _curves(folder / "curves.jsonl") + _curves(folder / USAGE) + _numbers(kind, folder, content)
     files = [name for name in manifest["files"] if kind != "prepared" or name in PREPARED_FILES]
     return StageRecord(
         stage=stage,

@@ -15,6 +15,7 @@ from magicapture.registry.lineage import flatten, run_lineage, stage_config
 from magicapture.registry.tracking import Tracker, TrackingDown
 
 JOB_TAG = "pipeline.job"
+URL_TAG = "pipeline.url"
 STATUSES = {"SUCCEEDED": "FINISHED", "FAILED": "FAILED", "CANCELLED": "KILLED"}
 
 logger = logging.getLogger(__name__)
@@ -45,12 +46,14 @@ def resolve(
     seeds: Sequence[str],
     job: str,
     out: str | Path,
+    url: str = "",
 ) -> Plan:
     """Validate the knobs, name data and code, open the MLflow parent run, and write ``out`` as a ``run/1`` artifact.
 
     ``config`` is a preset name, a path, or the YAML itself; ``job`` is a unique id of this pipeline run, by which
-    :func:`close` finds the parent run. The artifact holds {job, run (MLflow id, null when tracking is down), reason,
-    tags}. Raises ConfigError or ArtifactError; a tracking server that is down is recorded and stops nothing.
+    :func:`close` finds the parent run, and ``url`` the page where a person looks at it ("" where there is none). The artifact
+    holds {job, run (MLflow id, null when tracking is down), reason, tags}. Raises ConfigError or ArtifactError; a tracking
+    server that is down is recorded and stops nothing.
     """
     knobs = read_config(config, overrides)
     numbers = read_seeds(seeds)
@@ -59,7 +62,8 @@ def resolve(
     try:
         tracker = Tracker.connect()
         with tracker.guarded():
-            run = tracker.open_run(f"{knobs.promotion.subject} {tags['lineage'][:8]}", tags | {JOB_TAG: job})
+            link = {URL_TAG: url, "mlflow.note.content": f"[The pipeline run {job}]({url})"} if url else {}
+            run = tracker.open_run(f"{knobs.promotion.subject} {tags['lineage'][:8]}", tags | {JOB_TAG: job} | link)
             tracker.log_params(run, {name: str(value) for name, value in flatten(knobs.model_dump(mode="json")).items()})
     except TrackingDown as error:
         reason = str(error)

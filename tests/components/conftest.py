@@ -11,12 +11,13 @@ from kfp.dsl.base_component import BaseComponent
 
 import pipeline
 from components import remote, runs
+from components.values import Cluster
 from tests.kfp_server import KfpServer, serving
 
 
 @pytest.fixture(scope="session")
 def portraits() -> BaseComponent:
-    return pipeline.portraits("")
+    return pipeline.portraits(Cluster())
 
 
 @pytest.fixture

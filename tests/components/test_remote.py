@@ -10,6 +10,7 @@ from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 
 from components.remote import Server, ServerError, upload, version_name
+from components.values import Cluster
 from magicapture.config import ConfigError
 from tests import kfp_server
 from tests.kfp_server import KfpServer, multipart, serving
@@ -96,10 +97,10 @@ def test_upload_names_the_version_by_commit_and_uploads_it_once(
     kfp: KfpServer, client: Server, portraits: BaseComponent, checkout: Path, tmp_path: Path
 ) -> None:
     commit = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
-    first = upload(client, portraits, "")
+    first = upload(client, portraits, Cluster())
     assert len(first.name) == 12 and commit.startswith(first.name)
-    assert upload(client, portraits, "").pipeline_version_id == first.pipeline_version_id
-    gpu = upload(client, portraits, "nvidia.com/gpu")
+    assert upload(client, portraits, Cluster()).pipeline_version_id == first.pipeline_version_id
+    gpu = upload(client, portraits, Cluster(gpu_type="nvidia.com/gpu"))
     assert gpu.name == f"{first.name}-nvidia-com-gpu"
     assert list(kfp.versions) == [first.pipeline_version_id, gpu.pipeline_version_id] and len(kfp.pipelines) == 1
     compiler.Compiler().compile(portraits, str(tmp_path / "p.yaml"))
@@ -114,10 +115,10 @@ def test_upload_names_the_version_by_commit_and_uploads_it_once(
 def test_upload_refuses_what_is_no_commit(client: Server, portraits: BaseComponent, checkout: Path, kfp: KfpServer) -> None:
     (checkout / "pipeline.py").write_text("second\n")
     with pytest.raises(ConfigError, match=r"pipeline\.py changed since: commit first"):
-        upload(client, portraits, "")
+        upload(client, portraits, Cluster())
     subprocess.run(["rm", "-rf", str(checkout / ".git")], check=True)
     with pytest.raises(ConfigError, match="has none"):
-        version_name("")
+        version_name(Cluster())
     assert not kfp.asked
 
 
@@ -127,7 +128,7 @@ def test_without_the_permission_nothing_is_left_half_done(
 ) -> None:
     kfp.fail("POST", path, 403)
     with pytest.raises(ServerError, match=r"403.*ask its administrator for the permission"):
-        upload(client, portraits, "")
+        upload(client, portraits, Cluster())
     assert not kfp.pipelines and not kfp.versions
 
 
@@ -137,7 +138,7 @@ def test_upload_when_the_answer_is_lost(
     path: str, fault: dict, kfp: KfpServer, client: Server, portraits: BaseComponent, checkout: Path
 ) -> None:
     kfp.fail("POST", path, done=True, **fault)
-    assert [upload(client, portraits, "").pipeline_version_id] == list(kfp.versions)
+    assert [upload(client, portraits, Cluster()).pipeline_version_id] == list(kfp.versions)
     assert len(kfp.pipelines) == 1
 
 
@@ -147,5 +148,5 @@ def test_the_namespace_goes_with_what_is_made(
     monkeypatch.setenv("KFP_NAMESPACE", "team")
     server = Server(kfp.host)
     server.experiment("e")
-    upload(server, portraits, "")
+    upload(server, portraits, Cluster())
     assert {entry["namespace"] for entry in (*kfp.experiments.values(), *kfp.pipelines.values())} == {"team"}

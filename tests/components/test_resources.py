@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from components.resources import write_resources
+from components.values import Cluster, read_cluster
 from magicapture.config import ConfigError
 from pipeline import portraits
 from tests.manifests.conftest import MANIFESTS, ROOT, built, guide, secrets  # noqa: F401
@@ -23,7 +24,7 @@ from tests.manifests.test_schemas import check
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     out = tmp_path_factory.mktemp("resources") / "pipeline.yaml"
-    write_resources(portraits(), "0123456789ab", "kubeflow", out)
+    write_resources(portraits(Cluster()), "0123456789ab", "kubeflow", out)
     return list(yaml.safe_load_all(out.read_text()))
 
 
@@ -48,10 +49,10 @@ def test_same_source_same_file_and_the_same_pipeline_as_compiled(resources: list
     from kfp import compiler
 
     for name in ("a", "b"):
-        write_resources(portraits(), "0123456789ab", "kubeflow", tmp_path / name)
+        write_resources(portraits(Cluster()), "0123456789ab", "kubeflow", tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-    compiler.Compiler().compile(portraits(), str(tmp_path / "plain.yaml"))
+    compiler.Compiler().compile(portraits(Cluster()), str(tmp_path / "plain.yaml"))
     specification, platform = yaml.safe_load_all((tmp_path / "plain.yaml").read_text())
     assert resources[1]["spec"]["pipelineSpec"] == specification and resources[1]["spec"]["platformSpec"] == platform
 
@@ -75,7 +76,7 @@ def test_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("namespace", ["", "Kubeflow", "a" * 64, "-a"])
 def test_a_namespace_that_is_none(namespace: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="namespace"):
-        write_resources(portraits(), "0123456789ab", namespace, tmp_path / "x.yaml")
+        write_resources(portraits(Cluster()), "0123456789ab", namespace, tmp_path / "x.yaml")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,3 +117,20 @@ def test_the_manifests_hold_what_tasks_ask_for(
     for kind, called in (("ConfigMap", "magicapture-settings"), ("PersistentVolumeClaim", "magicapture-checkpoints")):
         objects = [thing for thing in built["gpu"] if (thing["kind"], thing["metadata"]["name"]) != (kind, called)]
         assert missing(resources, objects, secrets) != []
+
+
+@pytest.mark.parametrize("overlay", ["local", "gpu"])
+def test_an_overlays_values(overlay: str, built: dict[str, list[Object]]) -> None:  # noqa: F811
+    """Its cluster.yaml is read, names an account that is there, and gives GPU tasks the tolerations that its nodes ask for."""
+    values = read_cluster(MANIFESTS / "overlays" / overlay / "cluster.yaml")
+    assert get(built[overlay], "ServiceAccount", values.service_account)
+    assert bool(values.gpu_type) == (overlay == "gpu")
+    if values.gpu_type:
+        assert f"requests.{values.gpu_type}" in get(built[overlay], "ResourceQuota", "magicapture-gpus")["spec"]["hard"]
+        tolerated = {toleration.key for toleration in values.gpu_nodes.tolerations}
+        # Whatever keeps the services off a node as spot or GPU is a node that runs can use.
+        affinity = get(built[overlay], "Deployment", "mlflow")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+        (terms,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        tainted = {"nvidia.com/gpu", "cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"}
+        assert tolerated == tainted
+        assert tainted - {"nvidia.com/gpu"} < {term["key"] for term in terms["matchExpressions"]}

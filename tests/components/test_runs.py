@@ -19,7 +19,9 @@ from components.runs import Order, read_orders, submit, wait
 from magicapture.config import ConfigError, load_config
 from tests.kfp_server import KfpServer
 
-GIVEN: dict[str, Any] = {"name": "", "photos": "/p", "looks": "/l", "preset": "mini", "seeds": "0,1", "set": ["tuning.steps=9"]}
+GIVEN: dict[str, Any] = {
+    "name": "", "photos": "/p", "looks": "/l", "preset": "mini", "seeds": "0,1", "set": ["tuning.steps=9"], "always": False,
+}  # fmt: skip
 RUNNING = ("RUNNING", {"preprocess": "SUCCEEDED", "tuning": "RUNNING", "tuning-driver": "RUNNING"}, "")
 FAILED = ("FAILED", {"tuning": "FAILED"}, "out of memory")
 
@@ -56,7 +58,7 @@ def test_a_file_says_more_than_the_options(tmp_path: Path) -> None:
         ("", "expected a mapping of name, photos"),
         ("- 5", "set 1: 5: expected a mapping"),
         ("{phottos: /x}", "unknown 'phottos': did you mean 'photos'?"),
-        ("{zzzz: /x}", "unknown 'zzzz': expected one of name, photos, looks, preset, seeds, set"),
+        ("{zzzz: /x}", "unknown 'zzzz': expected one of name, photos, looks, preset, seeds, set, always"),
         ("- {name: a}\n- {name: a}", "set 2: name 'a': expected a name of its own"),
         ("- {photos: /x}", "set 1: name '': expected a name"),
         ("- {name: a}\n- {name: b, seeds: [x]}", "set 2: seeds ['x']: expected whole numbers"),
@@ -64,6 +66,7 @@ def test_a_file_says_more_than_the_options(tmp_path: Path) -> None:
         ("{set: tuning.steps=5}", "set = 'tuning.steps=5': expected a list"),
         ("{set: [tuning.stepz=5]}", "did you mean 'tuning.steps'?"),
         ("{preset: min}", "min"),
+        ("{always: maybe}", "always = 'maybe': expected true or false"),
         ("{set: [a}", "expected ',' or ']'"),
     ],
 )

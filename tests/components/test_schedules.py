@@ -17,12 +17,14 @@ from kfp.dsl.base_component import BaseComponent
 from components.remote import Server, ServerError
 from components.runs import Order
 from components.schedules import check_cron, delete, describe, listed, pause, read_trigger, schedule
+from components.values import Cluster
 from magicapture.config import ConfigError
 from tests.kfp_server import KfpServer
 
 ROOT = Path(__file__).parents[2]
 NIGHTLY = {"cron_expression": "0 0 3 * * *"}
 HOURLY = {"interval_second": 3600}
+PLAIN = Cluster()
 COMMAND = """
 import sys, pathlib
 from components import remote
@@ -96,9 +98,9 @@ class Desk:
     def __init__(self, kfp: KfpServer, client: Server, portraits: BaseComponent) -> None:
         self.kfp, self.client, self.portraits = kfp, client, portraits
 
-    def order(self, trigger: dict = NIGHTLY, accelerator: str = "", **parameters: str) -> str:
+    def order(self, trigger: dict = NIGHTLY, cluster: Cluster = PLAIN, **parameters: str) -> str:
         whole = {"photos": "/p", "looks": "/l", "config": "mini", "seeds": ["0", "1"], **parameters}
-        return schedule(self.client, self.portraits, accelerator, Order("n", whole), "e", trigger)
+        return schedule(self.client, self.portraits, cluster, Order("n", whole), "e", trigger)
 
     @property
     def all(self) -> list[dict]:
@@ -125,7 +127,8 @@ def test_the_same_name_is_replaced_by_whatever_is_other(desk: Desk, checkout: Pa
     desk.order()
     who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     subprocess.run(["git", "-C", str(checkout), *who, "commit", "-q", "--allow-empty", "-m", "second"], check=True)
-    changes = [{}, {"trigger": HOURLY}, {"trigger": HOURLY, "photos": "/q"}, {"trigger": HOURLY, "accelerator": "nvidia.com/gpu"}]
+    changes = [{}, {"trigger": HOURLY}, {"trigger": HOURLY, "photos": "/q"}]
+    changes += [{"trigger": HOURLY, "cluster": cluster} for cluster in (Cluster(gpu_type="nvidia.com/gpu"), Cluster(service_account="s"))]
     seen = set()
     for change in changes:
         assert desk.order(**change) == "updated"
