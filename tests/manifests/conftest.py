@@ -15,11 +15,12 @@ from tests.manifests.objects import Object
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 OVERLAYS = ("local", "gpu", "external")
+BY_HAND = ("restore", "upgrade")  # jobs that no overlay holds
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Object]]:
-    """Overlay -> its objects; "external" is the base with every component, "restore" the job that no overlay holds."""
+    """Overlay -> its objects; "external" is the base with every component; and the jobs that are applied by hand."""
     external = tmp_path_factory.mktemp("external")
     there = Path(os.path.relpath(MANIFESTS, external))
     components = sorted(path.name for path in (MANIFESTS / "components").iterdir())
@@ -27,7 +28,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Object]]:
         yaml.safe_dump({"resources": [str(there / "base")], "components": [str(there / "components" / name) for name in components]})
     )
     folders = {"local": MANIFESTS / "overlays" / "local", "gpu": MANIFESTS / "overlays" / "gpu", "external": external}
-    return {name: list(yaml.safe_load_all(build(folder))) for name, folder in (folders | {"restore": MANIFESTS / "restore"}).items()}
+    by_hand = {name: MANIFESTS / name for name in BY_HAND}
+    return {name: list(yaml.safe_load_all(build(folder))) for name, folder in (folders | by_hand).items()}
 
 
 @pytest.fixture(scope="session")

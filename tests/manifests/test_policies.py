@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.manifests.conftest import OVERLAYS
+from tests.manifests.conftest import BY_HAND, OVERLAYS
 from tests.manifests.objects import Object, get, template
 from tests.manifests.policies import POLICIES
 
@@ -15,9 +15,9 @@ Break = Callable[[list[Object]], None]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("overlay", [*OVERLAYS, "with restore"])
+@pytest.mark.parametrize("overlay", [*OVERLAYS, *BY_HAND])
 def test_overlays_obey(overlay: str, policy: str, built: dict[str, list[Object]], secrets: dict[str, set[str]]) -> None:
-    objects = built["local"] + built["restore"] if overlay == "with restore" else built[overlay]
+    objects = built["local"] + built[overlay] if overlay in BY_HAND else built[overlay]
     assert POLICIES[policy](objects, secrets) == []
 
 

@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.manifests.conftest import OVERLAYS
+from tests.manifests.conftest import BY_HAND, OVERLAYS
 from tests.manifests.objects import Object, get, name
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -33,7 +33,7 @@ def schema(called: str) -> Object:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("overlay", [*OVERLAYS, "restore"])
+@pytest.mark.parametrize("overlay", [*OVERLAYS, *BY_HAND])
 def test_every_object_is_valid(overlay: str, version: str, built: dict[str, list[Object]]) -> None:
     assert built[overlay]
     for thing in built[overlay]:

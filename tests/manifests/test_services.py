@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from tests.manifests.conftest import ROOT
 from tests.manifests.objects import Object, get, template
 
 
@@ -24,6 +26,13 @@ def container(objects: list[Object], kind: str, name: str) -> Object:
     assert made is not None
     first: Object = made["spec"]["containers"][0]
     return first
+
+
+def test_server_and_clients_are_of_one_version(built: dict[str, list[Object]]) -> None:
+    locked = re.search(r"^mlflow==(.+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    assert locked is not None
+    images = [container(built["local"], "Deployment", "mlflow")["image"], container(built["upgrade"], "Job", "upgrade")["image"]]
+    assert images == [f"ghcr.io/mlflow/mlflow:v{locked[1]}-full"] * 2
 
 
 def free_port() -> int:
@@ -74,6 +83,15 @@ def test_mlflow_starts_as_the_manifest_says(built: dict[str, list[Object]], tmp_
             assert put.status == 200 and (tmp_path / "bucket" / "0" / "a.txt").read_bytes() == b"kept"
         finally:
             os.killpg(process.pid, 15)
+    upgrade = subprocess.run(
+        container(built["upgrade"], "Job", "upgrade")["command"],
+        env=environment | {"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert upgrade.returncode == 0, upgrade.stderr
 
 
 class Database:
