@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint report lock clean
+.PHONY: help run test test-slow lint report lock kubectl clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -23,7 +23,7 @@ help:  ## this list
 run: $(STAMP) data  ## the main job: data/ -> model, ranked portraits, report, champion (again: from cache)
 	$(BIN)/python pipeline.py run
 
-test: $(STAMP) data  ## all tests but the slow ones
+test: $(STAMP) data kubectl  ## all tests but the slow ones
 	$(TEST)
 
 test-slow: $(STAMP)  ## the published architectures at full size, random weights (10 minutes, 9 GB of memory, 8 GB of disk)
@@ -38,6 +38,9 @@ lint: $(STAMP)  ## ruff, mypy, import rules
 report:  ## where the last run's report lies
 	@last=$$(find $(RUNS) -name report.html -printf '%T@ %p\n' 2>/dev/null | sort -n | tail -n 1 | cut -d' ' -f2-); \
 	if [ -n "$$last" ]; then realpath "$$last"; else echo "no report yet: make run" >&2; exit 1; fi
+
+kubectl: $(STAMP)  ## one that can build manifests/, from PyPI unless one is installed
+	@$(BIN)/python -m tests.manifests.kubectl
 
 lock: $(STAMP)  ## write the lock files from what .venv holds
 	$(BIN)/python images/lock.py

@@ -170,13 +170,22 @@ def compile_(
         Path | None, typer.Option(help="Pin the images: YAML of target: sha256:..., or `docker buildx bake`'s metadata file.")
     ] = None,
     cluster: Values = None,
+    resources: Annotated[
+        str, typer.Option(metavar="NAMESPACE", help="As Pipeline and PipelineVersion for `kubectl apply`, named by the git commit.")
+    ] = "",
 ) -> None:
     """Write the pipeline as YAML for Kubeflow Pipelines; equal sources and values give equal files."""
     from kfp import compiler
 
     with said("compile"):
         values = read_cluster(cluster, digests, gpu_type=gpu_type, gpu_count=gpu_count, registry=registry, tag=tag)
-        compiler.Compiler().compile(portraits(values), str(out))
+        if resources:
+            from components import remote
+            from components.resources import write_resources
+
+            write_resources(portraits(values), remote.version_name(values), resources, out)
+        else:
+            compiler.Compiler().compile(portraits(values), str(out))
     typer.echo(out)
 
 
