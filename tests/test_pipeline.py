@@ -237,7 +237,7 @@ def executed(stages: Path) -> set[str]:
     return {path.parent.name for path in stages.rglob("executor_output.json")}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_run_twice(
     photos: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
