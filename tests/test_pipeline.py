@@ -237,7 +237,7 @@ def executed(stages: Path) -> set[str]:
     return {path.parent.name for path in stages.rglob("executor_output.json")}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_run_twice(
     photos: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,7 +299,7 @@ def test_run_twice(
     assert len([tag for tag in runs[0].data.tags if tag.startswith("made.")]) == 11
     assert len([tag for tag in runs[1].data.tags if tag.startswith("from.")]) == 11
     (ended,) = (run for run in tracker.client.search_runs([tracker.experiment], "tags.`promotion.reason` LIKE 'nothing changed%'"))
-    assert "version 1 of magicapture-subject" in ended.data.tags["promotion.reason"] and ended.info.status == "FINISHED"
+    assert f"version 1 of {made['model']}, the champion" in ended.data.tags["promotion.reason"] and ended.info.status == "FINISHED"
     tuned = tracker.client.get_run(runs[0].data.tags["made.tuning seed 1"])
     assert tuned.data.metrics["system/memory_usage_megabytes"] > 100
 
