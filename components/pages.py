@@ -66,9 +66,10 @@ def write(folder: str | Path, metrics: Any, page: Any, summary: Any, used: Mappi
     folder = Path(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
     view = VIEWS[manifest["schema"].partition("/")[0]](folder, manifest["content"])
-    for name, value in {**view.numbers, **used}.items():
-        if math.isfinite(value):
-            metrics.log_metric(name, value)
+    numbers = {name: value for name, value in {**view.numbers, **used}.items() if math.isfinite(value)}
+    for name, value in numbers.items():
+        metrics.log_metric(name, value)
+    write_text(Path(metrics.path), json.dumps(numbers))  # Kubeflow reads the metadata; kfp.local's cache misses outputs without a file
     write_text(Path(page.path), view.html())
     write_text(Path(summary.path), view.markdown())
 

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -63,6 +64,7 @@ def command(*arguments: str, folder: Path, **variables: str) -> subprocess.Compl
     )  # fmt: skip
 
 
+@cache
 def documents(path: Path) -> tuple[dict, dict]:
     """The pipeline and its Kubernetes part."""
     spec, platform = yaml.safe_load_all(path.read_text())
@@ -107,7 +109,7 @@ def test_compiled_tasks_have_limits_retries_time_and_their_cache_settings(compil
         resources = executors(compiled)[name]["resources"]
         assert resources["resourceCpuRequest"] == resources["resourceCpuLimit"] == NEEDS[name].cpu
         assert resources["resourceMemoryRequest"] == resources["resourceMemoryLimit"] == NEEDS[name].memory
-        assert placed(compiled)[name]["activeDeadlineSeconds"] == NEEDS[name].hours * 3600
+        assert int(placed(compiled)[name]["activeDeadlineSeconds"]) == NEEDS[name].hours * 3600
         assert placed(compiled)[name]["pvcMount"][0]["mountPath"] == "/checkpoints"
         assert "nodeSelector" not in placed(compiled)[name] and "tolerations" not in placed(compiled)[name]
         assert "accelerator" not in resources
@@ -147,7 +149,7 @@ def test_values_reach_the_pods(tmp_path: Path) -> None:
         maps = [entry["configMapName"] for entry in pods[name]["configMapAsEnv"]]
         assert set(maps) == {"magicapture-settings"}
     assert pods["tuning"]["nodeAffinity"][0]["weight"] == 50
-    assert made["tuning"]["resources"]["resourceMemoryLimit"] == "48Gi" and pods["tuning"]["activeDeadlineSeconds"] == 108000
+    assert made["tuning"]["resources"]["resourceMemoryLimit"] == "48Gi" and pods["tuning"]["activeDeadlineSeconds"] == "108000"
     assert tasks(tmp_path / "gpu.yaml")["tuning"]["retryPolicy"]["maxRetryCount"] == 9
 
 
@@ -297,7 +299,7 @@ def test_run_twice(
     assert len([tag for tag in runs[0].data.tags if tag.startswith("made.")]) == 11
     assert len([tag for tag in runs[1].data.tags if tag.startswith("from.")]) == 11
     (ended,) = (run for run in tracker.client.search_runs([tracker.experiment], "tags.`promotion.reason` LIKE 'nothing changed%'"))
-    assert "version 1 of magicapture-subject" in ended.data.tags["promotion.reason"] and ended.info.status == "FINISHED"
+    assert f"version 1 of {made['model']}, the champion" in ended.data.tags["promotion.reason"] and ended.info.status == "FINISHED"
     tuned = tracker.client.get_run(runs[0].data.tags["made.tuning seed 1"])
     assert tuned.data.metrics["system/memory_usage_megabytes"] > 100
 

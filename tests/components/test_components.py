@@ -71,7 +71,7 @@ def test_promotion_pairs_the_artifacts_of_a_seed_whatever_their_order(tmp_path: 
         evaluation=collected("evaluation", "210"),
         config=knobs().model_dump_json(),
         promotion=SimpleNamespace(path=str(tmp_path / "out")),
-        metrics=dsl.Metrics(),
+        metrics=dsl.Metrics(uri=str(tmp_path / "metrics")),
         page=SimpleNamespace(path=str(tmp_path / "page")),
         summary=SimpleNamespace(path=str(tmp_path / "summary")),
     )

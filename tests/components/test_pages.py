@@ -22,9 +22,10 @@ HOSTILE = "<script>alert(1)</script>|a_b.png"
 
 def show(folder: Path, tmp_path: Path) -> tuple[dict[str, float], str, str]:
     """Numbers, page and summary."""
-    metrics = dsl.Metrics()
+    metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
     page, summary = (SimpleNamespace(path=str(tmp_path / name)) for name in ("page", "summary"))
     pages.write(folder, metrics, page, summary, {"seconds": 2.5})
+    assert json.loads((tmp_path / "metrics").read_text()) == metrics.metadata
     return metrics.metadata, (tmp_path / "page").read_text(), (tmp_path / "summary").read_text()
 
 

@@ -172,7 +172,7 @@ def test_other_names_and_experiments_are_left_alone(desk: Desk) -> None:
     desk.order()
     parameters = {"photos": "/p", "looks": "/l", "config": "mini", "seeds": ["0"]}
     for name, experiment in (("m", "e"), ("n", "f")):
-        assert schedule(desk.client, desk.portraits, "", Order(name, parameters), experiment, HOURLY) == "made"
+        assert schedule(desk.client, desk.portraits, PLAIN, Order(name, parameters), experiment, HOURLY) == "made"
     assert desk.order(HOURLY) == "updated" and len(desk.all) == 3
     delete(desk.client, "e", "n")
     assert sorted(entry["display_name"] for entry in desk.all) == ["m", "n"]

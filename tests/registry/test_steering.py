@@ -35,10 +35,10 @@ def test_only_the_champion_of_the_same_lineage_ends_a_run(run: Path, tmp_path: P
     opened = tracker.client.get_run(read_manifest(run, "run")["content"]["run"])
     assert opened.data.tags["promotion.reason"] == f"nothing changed: {said}"
     # another champion, of another lineage
-    other = tmp_path / "other"
-    promote([make_candidate(tmp_path / "b", selection=0.9)], other, knobs())
-    assert read_manifest(other, "promotion")["content"]["champion"] is True
-    assert nothing_changed(run) is None
+    promote([make_candidate(tmp_path / "b", selection=0.9)], tmp_path / "other", knobs())
+    other = read_manifest(tmp_path / "other", "promotion")["content"]
+    tracker.client.set_registered_model_alias(other["model"], "champion", other["version"])
+    assert other["version"] == "2" and nothing_changed(run) is None
 
 
 def test_run_and_pipeline_lead_to_each_other(run: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
