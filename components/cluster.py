@@ -6,8 +6,8 @@ from kfp import dsl, kubernetes
 
 from components.values import CHECKPOINTS, NEEDS, Cluster
 
-VOLUME = "magicapture-checkpoints"  # manifests/base/checkpoints.yaml
-SETTINGS = "magicapture-settings"  # manifests/base/settings.yaml
+VOLUME = "magicapture-checkpoints"  # manifests/base/runs/checkpoints.yaml
+SETTINGS = "magicapture-settings"  # manifests/base/runs/settings.yaml
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
 # Where the servers are for people (links) and for the closing task (why a run failed); a task does without what the map does not hold.
 LINK_NAMES = ("KFP_UI", "KFP_ENDPOINT", "MLFLOW_UI")
