@@ -10,10 +10,10 @@ def preprocess(photos: str, looks: str, config: str, data: str, code: str, prepa
     """Check every picture, find and align faces, write crops, masks, key points and embeddings.
 
     Args:
-        photos: Folder with pictures of one person.
-        looks: Folder with pictures of one look.
+        photos: Folder with pictures of one person, or git+URL@REVISION#FOLDER.
+        looks: Folder with pictures of one look, or git+URL@REVISION#FOLDER.
         config: The knobs of this stage, as JSON.
-        data: Hash of the pictures, so that the cache sees a change.
+        data: Hash that the pictures must have; the cache sees by it that they changed.
         code: Hash of source code and pack, so that the cache sees a change.
         prepared: The prepared/1 artifact.
     """
@@ -22,4 +22,4 @@ def preprocess(photos: str, looks: str, config: str, data: str, code: str, prepa
     from magicapture import stages
     from magicapture.config import load_config
 
-    stages.preprocess(photos, looks, prepared.path, load_config(json.loads(config)))
+    stages.preprocess(photos, looks, prepared.path, load_config(json.loads(config)), data)

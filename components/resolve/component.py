@@ -20,8 +20,8 @@ def resolve(
     """Validate the knobs, name data and code by their hashes, open the MLflow parent run.
 
     Args:
-        photos: Folder with pictures of one person.
-        looks: Folder with pictures of one look.
+        photos: Folder with pictures of one person, or git+URL@REVISION#FOLDER.
+        looks: Folder with pictures of one look, or git+URL@REVISION#FOLDER.
         config: Preset name, path, or YAML text of the knobs.
         overrides: Knobs on top of it, as "name=value".
         seeds: Training seeds, whole numbers.
