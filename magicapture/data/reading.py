@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
-from magicapture.data.address import Address, is_address
+from magicapture.data.address import Address, is_address, shown
 from magicapture.data.digest import bytes_md5, folder_md5, listing_md5
 from magicapture.data.errors import DataError
-
-# What git asks for a name and a password; it gets the environment's.
-ASKPASS = """#!{python}
-import os, sys
-print(os.environ["GIT_PASSWORD" if "assword" in sys.argv[-1] else "GIT_USERNAME"])
-"""
 
 
 @contextmanager
@@ -52,9 +46,10 @@ def opened(address: Address) -> Iterator[Revision]:
     from dvc.api import DVCFileSystem
     from dvc.repo.open_repo import clean_repos
 
-    with tempfile.TemporaryDirectory(prefix="magicapture-") as scratch, _git_credentials(Path(scratch)), _quiet():
+    with tempfile.TemporaryDirectory(prefix="magicapture-") as scratch, _unasked(), _quiet():
         # DVC's own folder for such indices, /var/tmp/dvc, outlives the process and may not be writable.
-        system = DVCFileSystem(address.url, rev=address.revision or None, config={"core": {"site_cache_dir": f"{scratch}/site"}})
+        config = {"core": {"site_cache_dir": f"{scratch}/site"}}
+        system = DVCFileSystem(_with_credentials(address.url), rev=address.revision or None, config=config)
         usual, tempfile.tempdir = tempfile.tempdir, scratch  # DVC forgets clones that failed
         try:
             with _explained(address):
@@ -126,34 +121,34 @@ class Revision:
                 above = above.parent
                 continue
             where = "the repository" if str(above) == "." else str(above)
-            shown = ", ".join(name for name in names if not name.startswith("."))
-            return f"; {where} has {shown}" if shown else f"; {where} has no folders"
+            return f"; {where} has {', '.join(name for name in names if not name.startswith('.')) or 'no folders'}"
 
     def _md5(self, name: str, info: dict[str, Any]) -> str:
         recorded = (info.get("dvc_info") or {}).get("md5")  # none of a file that git itself holds
         return str(recorded or bytes_md5(self._system.cat_file(name)))
 
 
+def _with_credentials(url: str) -> str:
+    """The URL as git is given it: over http with name and password of the environment, if there are any."""
+    parts, password = urlsplit(url), os.environ.get("GIT_PASSWORD")
+    if not password or not parts.scheme.startswith("http"):
+        return url
+    who = f"{quote(os.environ.get('GIT_USERNAME') or 'git', safe='')}:{quote(password, safe='')}"
+    return parts._replace(netloc=f"{who}@{parts.netloc}").geturl()
+
+
 @contextmanager
-def _git_credentials(scratch: Path) -> Iterator[None]:
-    """Let git's question for name and password be answered from the environment, and never by waiting at a terminal."""
-    added = {"GIT_TERMINAL_PROMPT": "0"}
-    if os.environ.get("GIT_PASSWORD") and not os.environ.get("GIT_ASKPASS"):
-        script = scratch / "askpass"
-        script.write_text(ASKPASS.format(python=sys.executable))
-        script.chmod(0o700)
-        added["GIT_ASKPASS"] = str(script)
-        added["GIT_USERNAME"] = os.environ.get("GIT_USERNAME") or "git"
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
+def _unasked() -> Iterator[None]:
+    """Let git fail where it would wait for a password at a terminal."""
+    before = os.environ.get("GIT_TERMINAL_PROMPT")
+    os.environ["GIT_TERMINAL_PROMPT"] = "0"
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        if before is None:
+            del os.environ["GIT_TERMINAL_PROMPT"]
+        else:
+            os.environ["GIT_TERMINAL_PROMPT"] = before
 
 
 @contextmanager
@@ -164,13 +159,13 @@ def _explained(address: Address) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{address}: {_reason(error, address)}") from error
+        raise DataError(f"{address}: {_reason(error, address)}") from None  # what git raises may hold the password
 
 
 def _reason(error: BaseException, address: Address) -> str:
     chain = list(_chain(error))
     names = {kind.__name__ for link in chain for kind in type(link).__mro__}
-    said = " ".join(str(chain[-1]).split())[:200] or type(chain[-1]).__name__
+    said = shown(" ".join(str(chain[-1]).split()))[:200] or type(chain[-1]).__name__
     cloning = "CloneError" in names
     if cloning and names & {"HTTPUnauthorized"}:
         return "git wants credentials, or refused those given: set GIT_USERNAME and GIT_PASSWORD (a token) in the environment"

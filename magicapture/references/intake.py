@@ -127,10 +127,10 @@ def _judge(
 ) -> tuple[list[Path], list[tuple[str, str]], list[str]]:
     """Of the new pictures those that can be used, beside those that are there; what was set aside, with reasons; warnings."""
     preparer = Preparer(config)
-    labels = [*map(str, new), *(f"{path.name} (there already)" for path in there)]
-    candidates = preparer.prepare(name, [*new, *there], labels=labels)
-    hashes = {candidate.picture.name for candidate in candidates}
-    kept = [path for path in new if str(path) in hashes]
+    labels = [*(f"{path.name} (there already)" for path in there), *map(str, new)]
+    candidates = preparer.prepare(name, [*there, *new], labels=labels)
+    usable = {candidate.picture.name for candidate in candidates}
+    kept = [path for path in new if str(path) in usable]
     set_aside = [(aside.name, aside.reason) for aside in preparer.aside]
     if not kept:
         listed = "".join(f"\n  {label}: {reason}" for label, reason in set_aside)
