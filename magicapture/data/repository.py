@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from magicapture.artifacts import write_text
+from magicapture.artifacts import write_bytes, write_text
 from magicapture.data.digest import file_md5, folder_md5
 from magicapture.data.errors import DataError
 
@@ -133,7 +133,7 @@ class Repository:
             if target.exists():
                 os.rename(target, old)
             os.rename(filled, target)
-            self._dvc("add", "--quiet", folder)
+            self._dvc("add", folder)
             content = yaml.safe_load(record.read_text())
             content["outs"][0]["remote"] = remote
             write_text(record, yaml.safe_dump(content, sort_keys=False))
@@ -143,9 +143,13 @@ class Repository:
             if old.exists():
                 os.rename(old, target)
             for path, data in before.items():
-                path.unlink(missing_ok=True) if data is None else path.write_bytes(data)
+                if data is None:
+                    path.unlink(missing_ok=True)
+                elif path.read_bytes() != data:
+                    write_bytes(path, data)
             for path in new_to_cache:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
             if parent_is_new:
                 shutil.rmtree(target.parent, ignore_errors=True)
             raise
@@ -162,7 +166,7 @@ class Repository:
     def _dvc(self, *arguments: str) -> None:
         result = subprocess.run((sys.executable, "-m", "dvc", *arguments), cwd=self.root, capture_output=True, text=True, check=False)
         if result.returncode != 0:
-            lines = [line.removeprefix("ERROR: ") for line in result.stderr.splitlines() if line.startswith("ERROR")]
+            lines = [line.removeprefix("ERROR: ") for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
             raise DataError(f"`dvc {' '.join(arguments)}` failed, nothing was added: {'; '.join(lines) or result.stderr.strip()[-500:]}")
 
     def _record(self, folder: str) -> dict[str, Any]:
@@ -179,9 +183,8 @@ class Repository:
 
     def _cached(self, folder: Path) -> list[Path]:
         """Where DVC's cache keeps, or would keep, a folder's files and its listing."""
-        from dvc.repo import Repo
+        from dvc.config import Config
 
-        with Repo(str(self.root)) as repo:
-            cache = Path(repo.cache.local.path)
+        cache = Path(Config(str(self.root / ".dvc"))["cache"].get("dir") or self.root / ".dvc" / "cache") / "files" / "md5"
         digests = [folder_md5(folder), *(file_md5(path) for path in folder.rglob("*") if path.is_file())]
         return [cache / digest[:2] / digest[2:] for digest in digests]
