@@ -96,6 +96,7 @@ def test_lock_refuses_what_is_not_installed(lock: ModuleType) -> None:
         ("magicapture.cli", (*TORCH, *SERVICES, "numpy", "pydantic", "onnxruntime", "cv2")),
         ("magicapture.stages", (*TORCH, *SERVICES, "onnxruntime", "cv2")),
         ("magicapture.references", (*TORCH, *SERVICES)),
+        ("magicapture.data,magicapture.references.intake", (*TORCH, *SERVICES)),
         ("magicapture.postprocessing", (*TORCH, *SERVICES)),
         ("magicapture.faces.analysis,magicapture.faces.embed,magicapture.faces.parse", (*TORCH, *SERVICES)),
         ("magicapture.registry", (*TORCH, *SERVICES, "onnxruntime")),
@@ -170,7 +171,7 @@ def test_make_help_names_every_target() -> None:
 
 def test_stage_functions_have_the_designs_signatures() -> None:
     expected = {
-        "preprocess": "photos looks out config",
+        "preprocess": "photos looks out config data=",
         "invert": "prepared out config seed checkpoints",
         "tune": "prepared tokens out config seed checkpoints until_step=None",
         "generate": "adapter out config prompts=None seeds=None",

@@ -25,7 +25,7 @@ from magicapture.data.digest import file_md5, folder_md5
 from magicapture.data.errors import DataError
 
 # Everything that is a folder in subjects/ and styles/ is DVC's; what names them for git are the .dvc files.
-IGNORE = "/*/\n"
+IGNORE = "/*/"
 STAGING = "magicapture-"
 SECRET = ("password", "secret", "token", "account_key", "access_key", "connection_string")
 REMOTE = """for example:
@@ -128,8 +128,9 @@ class Repository:
         parent_is_new = not target.parent.exists()
         target.parent.mkdir(exist_ok=True)
         try:
-            if IGNORE.strip() not in (before[ignore] or b"").decode().split("\n"):
-                write_text(ignore, (before[ignore] or b"").decode() + IGNORE)
+            lines = (before[ignore] or b"").decode().splitlines()
+            if IGNORE not in lines:
+                write_text(ignore, "\n".join([*lines, IGNORE]) + "\n")
             if target.exists():
                 os.rename(target, old)
             os.rename(filled, target)
