@@ -120,7 +120,7 @@ def test_extras_document_what_each_room_imports() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     distributions = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
     local = {"magicapture", *sys.stdlib_module_names}
-    for room in ("references", "training", "generation", "postprocessing", "evaluation", "registry", "world"):
+    for room in ("references", "training", "generation", "postprocessing", "evaluation", "registry", "world", "data"):
         asked = [*project["dependencies"], *project["optional-dependencies"][room]]
         known = {canonicalize_name(Requirement(text).name) for text in asked}
         for path in (ROOT / "magicapture" / room).rglob("*.py"):

@@ -149,8 +149,9 @@ class Repository:
                 elif path.read_bytes() != data:
                     write_bytes(path, data)
             for path in new_to_cache:
-                with suppress(OSError):
-                    path.unlink()
+                for left in (path, *path.parent.glob(".*.tmp")):  # DVC leaves the part that was written when the disk filled
+                    with suppress(OSError):
+                        left.unlink()
             if parent_is_new:
                 shutil.rmtree(target.parent, ignore_errors=True)
             raise
@@ -168,7 +169,9 @@ class Repository:
         result = subprocess.run((sys.executable, "-m", "dvc", *arguments), cwd=self.root, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             lines = [line.removeprefix("ERROR: ") for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
-            raise DataError(f"`dvc {' '.join(arguments)}` failed, nothing was added: {'; '.join(lines) or result.stderr.strip()[-500:]}")
+            raise DataError(
+                f"`dvc {' '.join(arguments)}` failed, nothing was added: {lines[-1] if lines else result.stderr.strip()[-500:]}"
+            )
 
     def _record(self, folder: str) -> dict[str, Any]:
         outs: list[dict[str, Any]] = yaml.safe_load((self.root / f"{folder}.dvc").read_text())["outs"]

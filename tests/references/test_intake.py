@@ -210,4 +210,13 @@ def test_two_additions_of_one_name_at_once(repository: Path, tiny: Config, draw:
     codes = sorted(process.returncode for process in running)
     assert codes == [0, 2], said
     assert any("subjects/anna is there already" in error for _, error in said)
+    (told,) = [out for out, _ in said if out]
+    assert told.splitlines() == [
+        f"subjects/anna/1.png  {tmp_path / 'a.png'}",
+        f"subjects/anna: 1 pictures added, 0 set aside. To publish them, in {repository}:",
+        "  dvc push subjects/anna.dvc",
+        "  git add subjects/anna.dvc subjects/.gitignore",
+        '  git commit -m "Data: subject anna"',
+        "  git push",
+    ]
     assert "up to date" in run(repository, "dvc", "status")
