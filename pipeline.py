@@ -106,8 +106,8 @@ def portraits(cluster: Cluster | None = None, parallelism: int = 0) -> dsl.base_
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The portrait pipeline: run it here, compile it, or submit it to a cluster."
 )
-Photos = Annotated[str, typer.Option(help="Folder with pictures of one person.")]
-Looks = Annotated[str, typer.Option(help="Folder with pictures of one look.")]
+Photos = Annotated[str, typer.Option(help="Folder with pictures of one person, or git+URL@REVISION#FOLDER.")]
+Looks = Annotated[str, typer.Option(help="Folder with pictures of one look, or git+URL@REVISION#FOLDER.")]
 Preset = Annotated[str, typer.Option(help="Preset name or YAML file of knobs.")]
 Set = Annotated[List[str] | None, typer.Option("--set", help="A knob on top of the preset: name=value; may be repeated.")]
 Seeds = Annotated[str, typer.Option(help="Training seeds, separated by commas; the best one is promoted.")]

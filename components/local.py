@@ -20,6 +20,7 @@ from kfp.dsl.base_component import BaseComponent
 from components.values import NEEDS
 from magicapture.artifacts import read_manifest, writing
 from magicapture.config import Config
+from magicapture.data import is_address
 from magicapture.registry.runs import read_config, read_seeds
 from magicapture.registry.tracking import tracking_uri
 
@@ -65,8 +66,8 @@ def run_here(
         with warnings.catch_warnings(), Quiet(sys.stdout):
             warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name": subprocesses use no image
             build(None, parallel)(
-                photos=str(Path(photos).resolve()),
-                looks=str(Path(looks).resolve()),
+                photos=photos if is_address(photos) else str(Path(photos).resolve()),
+                looks=looks if is_address(looks) else str(Path(looks).resolve()),
                 config=config.to_yaml(),
                 seeds=[str(seed) for seed in numbers],
                 checkpoints=str(out.parent / "checkpoints"),

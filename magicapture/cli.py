@@ -1,4 +1,4 @@
-"""The command line: ``magicapture train | generate | evaluate | packs | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | data | packs | doctor | track``.
 
 Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses.
 """
@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,15 +26,18 @@ app = typer.Typer(
 )
 packs = typer.Typer(help="The packs of weights: list, fetch, convert, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(packs, name="packs")
+data = typer.Typer(help="Versioned pictures: add those of a subject or a style.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data, name="data")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
+PLACE = "a folder, or git+URL@REVISION#FOLDER"
 Preset = Annotated[str | None, typer.Option("--preset", help="Preset name or YAML file; default: what the artifact was made with.")]
 
 
 @app.command()
 def train(
-    photos: Annotated[Path, typer.Argument(help="Folder of photos of one person, or of a sub-folder for each of several.")],
-    looks: Annotated[Path, typer.Argument(help="Folder of images of one look, or of a sub-folder for each of several.")],
+    photos: Annotated[str, typer.Argument(help=f"Photos of one person, or of a sub-folder for each of several: {PLACE}.")],
+    looks: Annotated[str, typer.Argument(help=f"Images of one look, or of a sub-folder for each of several: {PLACE}.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for every artifact of this run.")],
     preset: Annotated[str, typer.Option("--preset", help="Preset name or YAML file.")] = "mini",
     knobs: Set = None,
@@ -124,6 +127,42 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+Name = Annotated[str, typer.Argument(help="Letters, digits, - and _; git keeps it for ever, so best a pseudonym.")]
+Pictures = Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.")]
+GatePreset = Annotated[str, typer.Option("--preset", help="Preset by whose pack and knobs the pictures are judged; for photographs sd15.")]
+DataRepository = Annotated[Path, typer.Option("--repository", help="The git repository with DVC that keeps them.")]
+Remote = Annotated[str, typer.Option("--remote", help="DVC remote they are pushed to; default: the repository's own default.")]
+Extend = Annotated[bool, typer.Option("--extend", help="Put them beside those that are there under this name.")]
+
+
+@data.command("add-subject")
+def data_add_subject(
+    name: Name,
+    photos: Pictures,
+    preset: GatePreset = "mini",
+    knobs: Set = None,
+    repository: DataRepository = Path(),
+    remote: Remote = "",
+    extend: Extend = False,
+) -> None:
+    """Photos of a person into subjects/NAME: judged, upright, in sRGB, without metadata, tracked by DVC. Says what to commit."""
+    _add("subject", name, photos, preset, knobs, repository, remote, extend)
+
+
+@data.command("add-style")
+def data_add_style(
+    name: Name,
+    pictures: Pictures,
+    preset: GatePreset = "mini",
+    knobs: Set = None,
+    repository: DataRepository = Path(),
+    remote: Remote = "",
+    extend: Extend = False,
+) -> None:
+    """Pictures of a look into styles/NAME: as add-subject does."""
+    _add("style", name, pictures, preset, knobs, repository, remote, extend)
+
+
 @packs.command("list")
 def packs_list() -> None:
     """The packs: which are there, their roles and licences, and whether commercial use is allowed."""
@@ -206,6 +245,29 @@ def main() -> None:
             raise
         typer.echo(f"magicapture: {error}", err=True)
         sys.exit(2)
+
+
+def _add(
+    kind: Literal["subject", "style"],
+    name: str,
+    pictures: list[Path],
+    preset: str,
+    knobs: list[str] | None,
+    repository: Path,
+    remote: str,
+    extend: bool,
+) -> None:
+    from magicapture.config import load_config
+    from magicapture.references.intake import add
+
+    added = add(kind, name, pictures, load_config(preset, knobs or ()), repository, extend=extend, remote=remote)
+    for file, picture in added.kept.items():
+        typer.echo(f"{added.folder}/{file}  {picture}")
+    for label, reason in added.set_aside:
+        typer.echo(f"set aside  {label}: {reason}")
+    typer.echo(f"{added.folder}: {len(added.kept)} pictures added, {len(added.set_aside)} set aside. To publish them, in {added.root}:")
+    for command in added.commands:
+        typer.echo(f"  {command}")
 
 
 def _config(folder: Path, kind: str, preset: str | None, knobs: list[str] | None) -> Config:

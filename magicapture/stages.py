@@ -35,11 +35,14 @@ Folder = str | Path
 Settings = Config | Mapping[str, Any] | str | Path
 
 
-def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings) -> Path:
+def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings, data: str = "") -> Path:
     """Photos of one person and images of one look -> the prepared set (artifact ``prepared/1``).
 
     Either folder may hold sub-folders instead of pictures: each is a person, or a look, of its own, judged by itself, and called by the
     folder's name: ``[V1:anna]``, ``[V2:noir]`` in prompts (``faces.concepts``; a single one is ``[V1]``, ``[V2]``).
+
+    In a folder's place may stand the address of versioned data, ``git+URL@REVISION#FOLDER`` (``magicapture.data``). ``data``, if given, is
+    the hash (``data.pair_hash``) that the pictures must have.
 
     Decodes safely (EXIF orientation applied), finds and judges the face of every picture, crops a square around it. A picture
     that cannot be used is set aside with its reason; the stage fails only when fewer than ``preprocess.min_pictures`` of a
@@ -64,7 +67,7 @@ def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings) -> 
     """
     from magicapture import references
 
-    return references.run(photos, looks, out, load_config(config))
+    return references.run(photos, looks, out, load_config(config), data)
 
 
 def invert(prepared: Folder, out: Folder, config: Settings, seed: int, checkpoints: Folder) -> Path:

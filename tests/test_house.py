@@ -96,6 +96,7 @@ def test_lock_refuses_what_is_not_installed(lock: ModuleType) -> None:
         ("magicapture.cli", (*TORCH, *SERVICES, "numpy", "pydantic", "onnxruntime", "cv2")),
         ("magicapture.stages", (*TORCH, *SERVICES, "onnxruntime", "cv2")),
         ("magicapture.references", (*TORCH, *SERVICES)),
+        ("magicapture.data,magicapture.references.intake", (*TORCH, *SERVICES)),
         ("magicapture.postprocessing", (*TORCH, *SERVICES)),
         ("magicapture.faces.analysis,magicapture.faces.embed,magicapture.faces.parse", (*TORCH, *SERVICES)),
         ("magicapture.registry", (*TORCH, *SERVICES, "onnxruntime")),
@@ -119,7 +120,7 @@ def test_extras_document_what_each_room_imports() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     distributions = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image", "cv2": "opencv-python-headless"}
     local = {"magicapture", *sys.stdlib_module_names}
-    for room in ("references", "training", "generation", "postprocessing", "evaluation", "registry", "world"):
+    for room in ("references", "training", "generation", "postprocessing", "evaluation", "registry", "world", "data"):
         asked = [*project["dependencies"], *project["optional-dependencies"][room]]
         known = {canonicalize_name(Requirement(text).name) for text in asked}
         for path in (ROOT / "magicapture" / room).rglob("*.py"):
@@ -170,7 +171,7 @@ def test_make_help_names_every_target() -> None:
 
 def test_stage_functions_have_the_designs_signatures() -> None:
     expected = {
-        "preprocess": "photos looks out config",
+        "preprocess": "photos looks out config data=",
         "invert": "prepared out config seed checkpoints",
         "tune": "prepared tokens out config seed checkpoints until_step=None",
         "generate": "adapter out config prompts=None seeds=None",

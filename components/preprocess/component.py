@@ -20,10 +20,10 @@ def preprocess(
     """Check every picture, find and align faces, write crops, masks, key points and embeddings.
 
     Args:
-        photos: Folder with pictures of one person, or with a sub-folder for each of several.
-        looks: Folder with pictures of one look, or with a sub-folder for each of several.
+        photos: Folder with pictures of one person, or with a sub-folder for each of several; or git+URL@REVISION#FOLDER.
+        looks: Folder with pictures of one look, or with a sub-folder for each of several; or git+URL@REVISION#FOLDER.
         config: The knobs of this stage, as JSON.
-        data: Hash of the pictures, so that the cache sees a change.
+        data: Hash that the pictures must have; the cache sees by it that they changed.
         code: Hash of source code and pack, so that the cache sees a change.
         prepared: The prepared/1 artifact.
         metrics: What was counted and measured, and what the task used of the machine.
@@ -37,6 +37,6 @@ def preprocess(
     from magicapture.config import load_config
 
     with task.watched("preprocess") as used:
-        stages.preprocess(photos, looks, prepared.path, load_config(json.loads(config)))
+        stages.preprocess(photos, looks, prepared.path, load_config(json.loads(config)), data)
     used.save(prepared.path)
     pages.write(prepared.path, metrics, page, summary, used.numbers())

@@ -28,8 +28,8 @@ def resolve(
     """Validate the knobs, name data and code by their hashes, open the MLflow parent run, look whether anything changed.
 
     Args:
-        photos: Folder with pictures of one person, or with a sub-folder for each of several.
-        looks: Folder with pictures of one look, or with a sub-folder for each of several.
+        photos: Folder with pictures of one person, or with a sub-folder for each of several; or git+URL@REVISION#FOLDER.
+        looks: Folder with pictures of one look, or with a sub-folder for each of several; or git+URL@REVISION#FOLDER.
         config: Preset name, path, or YAML text of the knobs.
         overrides: Knobs on top of it, as "name=value".
         seeds: Training seeds, whole numbers.

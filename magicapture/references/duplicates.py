@@ -38,10 +38,10 @@ def difference_hash(grey: np.ndarray) -> int:
 
 
 def find(prints: Sequence[Print], distance: int) -> dict[int, str]:
-    """Index of each picture to leave out -> reason. Of equals the one with the most detail stays, then the first by name."""
+    """Index of each picture to leave out -> reason. Of equals the one with the most detail stays, then the first."""
     out: dict[int, str] = {}
     kept: list[Print] = []
-    for index in sorted(range(len(prints)), key=lambda i: (-prints[i].side, prints[i].name)):
+    for index in sorted(range(len(prints)), key=lambda i: -prints[i].side):
         mine = prints[index]
         for other in kept:
             if mine.sha256 == other.sha256:

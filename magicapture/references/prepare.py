@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from magicapture.artifacts import lineage_key
 from magicapture.config import Config
+from magicapture.data import local, pair_hash
 from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.embed import Embedder
@@ -38,14 +39,21 @@ ROLES = ("detector", "parser", "recogniser", "judge")
 WHAT: Mapping[SetName, str] = {"source": "photos", "reference": "looks"}
 
 
-def run(photos: str | Path, looks: str | Path, out: str | Path, config: Config) -> Path:
+def run(photos: str | Path, looks: str | Path, out: str | Path, config: Config, data: str = "") -> Path:
     """Write the ``prepared/1`` artifact (format: ``magicapture.faces.prepared``) to ``out`` and return it.
 
-    Raises ReferencesError for a missing or empty folder or too few usable pictures (listing why each was set aside), PackError
-    for a pack that cannot be used.
+    Photos and looks are folders, or addresses of versioned data (``magicapture.data``), which are held to the hash ``data``, if given.
+    Raises ReferencesError for a missing or empty folder or too few usable pictures (listing why each was set aside), DataError for an
+    address that cannot be read, PackError for a pack that cannot be used.
     """
-    folders: dict[SetName, Path] = {"source": Path(photos), "reference": Path(looks)}
-    _check_folders(folders, Path(out))
+    with local(photos) as source, local(looks) as reference:
+        if data and pair_hash(source, reference) != data:
+            raise ReferencesError(f"the pictures in {photos} and {looks} are not those that this run began with ({data}); start it again")
+        return _run({"source": source, "reference": reference}, Path(out), config)
+
+
+def _run(folders: Mapping[SetName, Path], out: Path, config: Config) -> Path:
+    _check_folders(folders, out)
     paths = {name: scan_concepts(folder, WHAT[name]) for name, folder in folders.items()}
     preparer = Preparer(config)
     kept = {name: {concept: preparer.prepare(name, found, concept) for concept, found in paths[name].items()} for name in SETS}
@@ -96,23 +104,27 @@ class Preparer:
         self.hashes: list[str] = []
         self.scores: list[float | None] = []
 
-    def prepare(self, name: SetName, paths: Sequence[Path], concept: str = "") -> list[Candidate]:
-        """The usable pictures of one concept of a set, in the order of their names; raises ReferencesError when too few remain."""
+    def prepare(self, name: SetName, paths: Sequence[Path], concept: str = "", labels: Sequence[str] = ()) -> list[Candidate]:
+        """The usable pictures of one concept of a set, in the order given; raises ReferencesError when too few remain.
+
+        ``labels``: what they are called; their file names when none are given.
+        """
         candidates = []
         what, inside = (f"{WHAT[name]} of {concept}", f"{concept}/") if concept else (WHAT[name], "")
         self.scores = []
-        for path in tqdm(paths, desc=f"preprocess {what}", disable=None):
+        called = labels or [path.name for path in paths]
+        for path, label in zip(tqdm(paths, desc=f"preprocess {what}", disable=None), called):
             photo: Photo | None = None
             try:
                 photo = decode(path, self.knobs.max_pixels, alpha=self.objects and name == "source")
-                photo = replace(photo, name=inside + photo.name)
+                photo = replace(photo, name=inside + label)
                 self.hashes.append(f"{name}:{inside}{photo.sha256}")
                 candidate = self._candidate(name, photo)
                 candidates.append(replace(candidate, picture=replace(candidate.picture, concept=concept)))
                 if photo.note:
                     self.warnings.append(f"{photo.name} is {photo.note}")
             except SetAside as error:
-                self._set_aside(name, inside + path.name, str(error), None if photo is None else _thumb(photo.image))
+                self._set_aside(name, inside + label, str(error), None if photo is None else _thumb(photo.image))
         candidates = self._drop(name, candidates, duplicates.find([c.print for c in candidates], self.knobs.duplicate_distance))
         if name == "source" and not self.objects:
             out = quality.strangers(self.embed("recogniser", [c.picture for c in candidates]), self.knobs.same_person)

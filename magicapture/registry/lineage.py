@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from magicapture.artifacts import ArtifactError, content_hash, lineage_key
+from magicapture.artifacts import ArtifactError, lineage_key
 from magicapture.config import Config
+from magicapture.data import folder_md5, is_address, pair_hash, revision_tags
 from magicapture.packs.pack import load_pack
 
 PACKAGE = Path(__file__).parent.parent
@@ -55,31 +56,26 @@ def code_hash(package: Path = PACKAGE) -> str:
 
 
 def data_lineage(photos: str | Path, looks: str | Path) -> dict[str, str]:
-    """Tags that name the data: its content hash and, where a ``.dvc`` file tracks it, DVC's md5, commit and state.
+    """Tags that name the data: its content hash and, where DVC tracks it, DVC's md5, commit and state.
 
-    Keys ``data.hash`` always; ``data.dvc`` (md5 in the .dvc file), ``data.revision`` (the commit that last touched that
-    file) and ``data.dirty`` ("true" when the folder differs from what the file records) when DVC tracks the photos.
-    Raises ArtifactError for a folder that does not exist.
+    Keys ``data.hash`` always, equal for a folder and for the address it came from; ``data.dvc`` (md5 in the .dvc file),
+    ``data.revision`` (the commit that last touched that file; of an address the one that its branch or tag means), ``data.source`` (an
+    address) and ``data.dirty`` ("true" when the folder differs from what the file records) when DVC tracks the photos.
+    Raises ArtifactError for a folder that does not exist, DataError for an address that cannot be read.
     """
     for name, folder in (("photos", photos), ("looks", looks)):
-        if not Path(folder).is_dir():
+        if not is_address(folder) and not Path(folder).is_dir():
             raise ArtifactError(f"{name} folder {folder} does not exist; give a folder of pictures (for the sample data: `dvc pull`)")
-    tags = {"data.hash": lineage_key(content_hash(photos), content_hash(looks))}
+    tags = {"data.hash": pair_hash(photos, looks)}
+    if is_address(photos):
+        return tags | revision_tags(str(photos))
     tracked = _dvc_file(Path(photos).resolve())
     if tracked:
         output = yaml.safe_load(tracked.read_text())["outs"][0]
         tags["data.dvc"] = str(output["md5"])
-        tags["data.dirty"] = str(dvc_md5(tracked.parent / output["path"]) != output["md5"]).lower()
+        tags["data.dirty"] = str(folder_md5(tracked.parent / output["path"]) != output["md5"]).lower()
         tags["data.revision"] = git(tracked.parent, "log", "-1", "--format=%H", "--", tracked.name)
     return tags
-
-
-def dvc_md5(folder: Path) -> str:
-    """The md5 DVC 3 gives a directory: over the JSON list of its files' md5 and relative paths, sorted by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    entries = [{"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": path.relative_to(folder).as_posix()} for path in files]
-    entries.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def code_lineage(package: Path = PACKAGE) -> dict[str, str]:

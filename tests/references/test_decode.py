@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from magicapture.references.decode import decode, describe, scan, scan_concepts
+from magicapture.references.decode import decode, describe, scan, scan_concepts, stripped
 from magicapture.references.errors import ReferencesError, SetAside
 from tests.faces import tinypack
 
@@ -109,6 +109,58 @@ def test_alpha_goes_onto_white(tmp_path: Path, image: np.ndarray) -> None:
     see_through = Image.fromarray(np.zeros((60, 80), np.uint8), "P")
     see_through.putpalette([10, 20, 30] * 256)
     _near(_save(tmp_path / "palette.png", see_through, transparency=0), np.full((60, 80, 3), 255), 0)
+
+
+def _turned() -> ImageCms.ImageCmsProfile:
+    """sRGB with red and blue primaries exchanged: a profile whose effect cannot be overlooked."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", profile[128:132])[0]
+    entries = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * count, 12)}
+    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return ImageCms.ImageCmsProfile(io.BytesIO(bytes(profile)))
+
+
+def test_colour_profiles_are_applied_with_and_without_transparency(tmp_path: Path, image: np.ndarray) -> None:
+    profile = _turned().tobytes()
+    opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    for name, pixels in (("rgb.png", image), ("rgba.png", opaque)):
+        _near(_save(tmp_path / name, Image.fromarray(pixels), icc_profile=profile), image[:, :, ::-1], 2)
+
+
+def test_stripped_pixels_are_the_same(tmp_path: Path, image: np.ndarray) -> None:
+    """Whatever the format, mode, orientation or profile: reading what was stripped gives what reading the file gave."""
+    picture, exif = Image.fromarray(image), Image.Exif()
+    exif[0x0112], exif[0x013B] = 6, "who took it"
+    alpha = Image.fromarray(np.arange(60 * 80, dtype=np.uint32).reshape(60, 80).astype(np.uint8))
+    layered = picture.copy()
+    layered.putalpha(alpha)
+    profile = _turned().tobytes()
+    files = [
+        _save(tmp_path / "turned.jpg", picture, exif=exif, icc_profile=profile, comment=b"about her"),
+        _save(tmp_path / "layered.png", layered, exif=exif, icc_profile=profile, dpi=(300, 300)),
+        _save(tmp_path / "cmyk.jpg", picture.convert("CMYK")),
+        _save(tmp_path / "grey.png", picture.convert("L")),
+        _save(tmp_path / "la.png", layered.convert("LA")),
+        _save(tmp_path / "palette.png", picture.quantize(64), transparency=3),
+        _save(tmp_path / "sixteen.png", Image.fromarray(image[:, :, 0].astype(np.uint16) * 257)),
+        _save(tmp_path / "float.tiff", Image.fromarray(image[:, :, 0].astype(np.float32) / 255)),
+        _save(tmp_path / "moving.gif", picture, save_all=True, append_images=[Image.fromarray(255 - image)]),
+        _save(tmp_path / "photo.webp", picture, exif=exif),
+    ]
+    for path in files:
+        out = tmp_path / "out.png"
+        out.write_bytes(stripped(path, PIXELS))
+        for with_alpha in (False, True):
+            before, after = decode(path, PIXELS, with_alpha), decode(out, PIXELS, with_alpha)
+            assert np.array_equal(before.image, after.image), path.name
+            assert (before.alpha is None) == (after.alpha is None), path.name
+            assert before.alpha is None or np.array_equal(before.alpha, after.alpha), path.name
+        with Image.open(out) as kept:
+            assert (kept.info, len(kept.getexif())) == ({}, 0), path.name
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(SetAside, match="is not a picture"):
+        stripped(tmp_path / "text.jpg", PIXELS)
 
 
 def test_animation_gives_its_first_frame(tmp_path: Path, image: np.ndarray) -> None:

@@ -1,0 +1,12 @@
+"""Data versions: pictures by git revision and DVC, their digests, and the repository that subjects and styles are added to.
+
+DVC is imported inside functions: who only has folders needs none.
+"""
+
+from magicapture.data.address import Address, is_address
+from magicapture.data.digest import digest, folder_md5, pair_hash
+from magicapture.data.errors import DataError
+from magicapture.data.reading import local, revision_tags
+from magicapture.data.repository import Repository
+
+__all__ = ["Address", "DataError", "Repository", "digest", "folder_md5", "is_address", "local", "pair_hash", "revision_tags"]

@@ -1,0 +1,61 @@
+"""Where versioned pictures are: ``git+URL@REVISION#FOLDER``, in the manner of pip's addresses of version control."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from magicapture.data.errors import DataError
+
+PREFIX = "git+"
+SCHEMES = ("https", "http", "ssh", "file")
+EXAMPLE = "git+https://git.example.org/pictures.git@main#subjects/anna"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A folder in a revision of a git repository; what git does not hold itself comes from DVC's remote.
+
+    ``url`` of the repository; ``revision``: branch, tag or commit, "" for the default branch; ``folder`` within the repository.
+    """
+
+    url: str
+    revision: str
+    folder: str
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Take ``git+URL@REVISION#FOLDER`` apart (``@REVISION`` may be left out). Raises DataError."""
+        parts = urlsplit(text.removeprefix(PREFIX))
+        path, _, revision = parts.path.partition("@")
+        if not text.startswith(PREFIX) or parts.scheme not in SCHEMES or not path.strip("/") or parts.query:
+            raise DataError(
+                f"address {shown(text)!r}: expected git+URL@REVISION#FOLDER, its URL {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}; "
+                f"for example {EXAMPLE}"
+            )
+        if parts.scheme.startswith("http") and "@" in parts.netloc:
+            raise DataError(
+                f"address {shown(text)!r} carries credentials, which logs and runs would show; leave them out and set GIT_USERNAME and "
+                "GIT_PASSWORD (a token) in the environment, or a git credential helper"
+            )
+        folder = parts.fragment.strip("/")
+        if not folder or any(part in ("", ".", "..") for part in folder.split("/")):
+            raise DataError(f"address {text!r}: expected the folder within the repository after #, for example {EXAMPLE}")
+        if "@" in path + revision or (parts.path.endswith("@") and not revision):
+            raise DataError(f"address {text!r}: expected one @ before the revision, as in {EXAMPLE}")
+        return cls(f"{parts.scheme}://{parts.netloc}{path}", revision, folder)
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.url}{f'@{self.revision}' if self.revision else ''}#{self.folder}"
+
+
+def is_address(place: str | Path) -> bool:
+    """Whether a place of pictures is meant as an address, and not as a folder of this machine."""
+    return isinstance(place, str) and place.startswith(PREFIX)
+
+
+def shown(text: str) -> str:
+    """The text without what stands between // and @ of its host, which may be a password."""
+    return re.sub(r"//[^/@]*@", "//***@", text)
