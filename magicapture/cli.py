@@ -1,4 +1,4 @@
-"""The command line: ``magicapture train | generate | evaluate | packs | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | packs | registry | doctor | track``.
 
 Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses.
 """
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from magicapture import registry_cli
+
 if TYPE_CHECKING:
     from magicapture.config import Config
 
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 packs = typer.Typer(help="The packs of weights: list, fetch, convert, verify.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(packs, name="packs")
+app.add_typer(registry_cli.app, name="registry")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 Preset = Annotated[str | None, typer.Option("--preset", help="Preset name or YAML file; default: what the artifact was made with.")]
@@ -241,4 +244,4 @@ def _tell(promotion: Path) -> None:
     from magicapture.artifacts import read_manifest
 
     content = read_manifest(promotion, "promotion")["content"]
-    typer.echo(f"{content['model']} version {content['version']}, champion: {'yes' if content['champion'] else 'no'} ({content['reason']})")
+    typer.echo(f"{content['model']} version {content['version']}, {content['outcome'] or 'not registered'} ({content['reason']})")

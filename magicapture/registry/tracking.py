@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 import warnings
@@ -41,8 +42,17 @@ Entry = TypeVar("Entry")
 logger = logging.getLogger(__name__)
 
 
+class RegistryError(ValueError):
+    """A model, version or setting of the registry that cannot be used: names it, what was expected, what to do."""
+
+
 class TrackingDown(RuntimeError):
     """The tracking server cannot be used now: names its address and the reason. What was to be logged stays on disk."""
+
+
+def shown(uri: str) -> str:
+    """The address without a password, for people to read."""
+    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", uri)
 
 
 def tracking_uri() -> str:
@@ -149,7 +159,7 @@ def _probe(uri: str) -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS):
             return
     except (urllib.error.URLError, OSError) as error:
-        raise TrackingDown(f"tracking server {uri} does not answer ({error}); check MLFLOW_TRACKING_URI and the server") from error
+        raise TrackingDown(f"tracking server {shown(uri)} does not answer ({error}); check MLFLOW_TRACKING_URI and the server") from error
 
 
 def _artifacts(uri: str) -> str | None:
@@ -164,10 +174,12 @@ def _guarded(uri: str) -> Iterator[None]:
     """Any error inside means that this run cannot be tracked now; the caller keeps everything on disk."""
     try:
         yield
+    except (RegistryError, TrackingDown):
+        raise
     except Exception as error:
         logger.debug("tracking failed", exc_info=True)
-        text = " ".join(str(error).split())[:300]
-        raise TrackingDown(f"tracking at {uri} failed: {type(error).__name__}: {text}") from error
+        text = " ".join(str(error).replace(uri, shown(uri)).split())[:300]
+        raise TrackingDown(f"tracking at {shown(uri)} failed: {type(error).__name__}: {text}") from error
 
 
 @contextmanager
