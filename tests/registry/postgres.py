@@ -21,7 +21,10 @@ def binaries() -> Path | None:
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """A server on loopback; gives the address of its database, password included. It refuses to run as root, hence the user postgres."""
+    """A server on loopback; gives the address of its database, with password and driver. It refuses to run as root, hence its user.
+
+    The driver is named because SQLAlchemy 2.1 takes psycopg 3 for a bare ``postgresql://``.
+    """
     tools, folder = binaries(), Path(tempfile.mkdtemp(prefix="postgres-"))
     assert tools is not None
     with socket.socket() as probe:
@@ -43,7 +46,7 @@ def serving() -> Iterator[str]:
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
         call(str(tools / "pg_ctl"), "-D", data, "-o", options, "-l", str(folder / "log.txt"), "-w", "start")
         try:
-            yield f"postgresql://magicapture:secret@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://magicapture:secret@127.0.0.1:{port}/postgres"
         finally:
             call(str(tools / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
     finally:
