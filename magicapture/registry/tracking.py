@@ -82,8 +82,7 @@ class Tracker:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            found = client.get_experiment_by_name(experiment)
-            number = found.experiment_id if found else client.create_experiment(experiment, artifact_location=_artifacts(uri))
+            number = _experiment(client, experiment, uri)
             mlflow.set_experiment(experiment_id=number)
         return cls(client, uri, number)
 
@@ -144,6 +143,21 @@ class Tracker:
         entries = [Metric(name, value, time_ms, step) for name, value, step in points]
         for batch in _batches(entries, METRICS_A_BATCH):
             self.client.log_batch(run, metrics=batch)
+
+
+def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+    """The id of an experiment, made where there is none; of two processes that make it at once, both get the one."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=_artifacts(uri)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    return str(found.experiment_id)
 
 
 def _batches(items: list[Entry], size: int) -> Iterator[list[Entry]]:
