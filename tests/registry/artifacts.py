@@ -85,6 +85,7 @@ def portraits(selection: float, identity: float, faces: int = 8) -> list[dict]:
         }
         for i in range(8)
     ]  # fmt: skip
+    rows[:2] = rows[1::-1]  # the order of the list is not that of the ranks
     return [*rows, {**rows[0], "file": "images/0008.png", "kind": "base", "selection": 9.0}]
 
 
