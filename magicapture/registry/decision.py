@@ -185,7 +185,7 @@ def _score_champion(
     tracker: Tracker, champion: ModelVersion, scores: Scores, config: Config, prepared: Path, score_again: ScoreAgain
 ) -> str:
     """Draw and score the champion's portraits as the candidate's were, and keep the scores with it. Returns why it failed, or ""."""
-    prompts, seeds = (list(dict.fromkeys(part)) for part in zip(*scores.portraits, strict=True))
+    prompts, seeds = sorted({prompt for prompt, _ in scores.portraits}), sorted({seed for _, seed in scores.portraits})
     logger.info("version %s of %s, the champion, is scored again under protocol %s", champion.version, champion.name, scores.protocol)
     with tempfile.TemporaryDirectory() as folder:
         try:
