@@ -1,4 +1,4 @@
-"""The command line: ``magicapture train | generate | evaluate | data | packs | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | data | packs | registry | doctor | track``.
 
 Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from magicapture import registry_cli
 
 if TYPE_CHECKING:
     from magicapture.config import Config
@@ -28,6 +30,7 @@ packs = typer.Typer(help="The packs of weights: list, fetch, convert, verify.", 
 app.add_typer(packs, name="packs")
 data = typer.Typer(help="Versioned pictures: add those of a subject or a style.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
+app.add_typer(registry_cli.app, name="registry")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"
@@ -303,4 +306,4 @@ def _tell(promotion: Path) -> None:
     from magicapture.artifacts import read_manifest
 
     content = read_manifest(promotion, "promotion")["content"]
-    typer.echo(f"{content['model']} version {content['version']}, champion: {'yes' if content['champion'] else 'no'} ({content['reason']})")
+    typer.echo(f"{content['model']} version {content['version']}, {content['outcome'] or 'not registered'} ({content['reason']})")

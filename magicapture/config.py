@@ -155,13 +155,27 @@ class Evaluation(Section):
     strangers: int = Field(16, ge=1, le=1000, description="Matched strangers that set the zero of normalised likeness where identity is known (ours).")
 
 
-class Promotion(Section):
-    """The gate of the model registry."""
+class Policy(Section):
+    """When a model version becomes champion (``magicapture.registry.gate``); a policy file (``registry promote --policy``) holds these keys."""
 
-    model_name: str = Field("magicapture", pattern=r"^[A-Za-z0-9._-]+$", description="Registered model name; the subject's name is appended.")
-    subject: str = Field("subject", pattern=r"^[A-Za-z0-9._-]+$", description="Whose model this is; every derived file is found again by it.")
-    min_identity: float = Field(0.0, ge=-1, le=1, description="Least judge cosine (mean of the ranked half) of a champion (ours).")
-    min_gain: float = Field(0.0, ge=-1, le=1, description="A candidate replaces the champion when its selection score exceeds the champion's by more than this (ours).")
+    min_identity: float = Field(0.0, ge=-1, le=1, description="Floor of likeness: least judge cosine, mean of all portraits, 0 where no face is found; of objects, of the structure score (ours).")
+    min_style: float = Field(0.0, ge=-1, le=1, description="Floor of masked CLIP style similarity, mean of all portraits (ours).")
+    min_aesthetic: float = Field(0.0, ge=0, le=20, description="Floor of the aesthetic score, about 1 to 10, mean of all portraits (ours).")
+    margin: float = Field(0.0, ge=0, le=3, description="By more than this must the mean selection score exceed the champion's, on the same prompts and seeds (ours).")
+    false_promotion: float = Field(0.05, gt=0, le=0.5, description="Greatest probability that a run promotes a candidate that is no better than the champion by the margin; shared among the run's candidates (ours). Smaller wants more portraits: 2^-portraits must be below it.")
+    tolerance_identity: float = Field(0.05, ge=0, le=2, description="Mean likeness may fall below the champion's by this much (ours: twice the standard error of 8 portraits of mini).")
+    tolerance_style: float = Field(0.02, ge=0, le=2, description="Mean style similarity may fall below the champion's by this much (ours).")
+    tolerance_aesthetic: float = Field(0.5, ge=0, le=20, description="Mean aesthetic score may fall below the champion's by this much (ours).")
+
+
+class Promotion(Section):
+    """The model registry: one registered model ``<model_name>.<subject>.<style>`` (subject and style have no dot, so no two pairs share a name)."""
+
+    model_name: str = Field("magicapture", pattern=r"^[A-Za-z0-9._-]+$", max_length=60, description="First part of the registered model's name.")
+    subject: str = Field("subject", pattern=r"^[A-Za-z0-9_-]+$", max_length=60, description="Whose model this is; every derived file is found again by it.")
+    style: str = Field("style", pattern=r"^[A-Za-z0-9_-]+$", max_length=60, description="In which look.")
+    lock_wait: float = Field(600.0, ge=0, le=86_400, description="Seconds to wait while another run promotes the same model (ours).")
+    policy: Policy = Policy()
 
 
 class Config(Section):

@@ -184,19 +184,30 @@ def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) ->
     return evaluation.run(images, prepared, out, load_config(config))
 
 
+def score_again(adapter: Folder, prepared: Folder, out: Folder, config: Settings, prompts: Sequence[str], seeds: Sequence[int]) -> Path:
+    """Draw, finish and evaluate an adapter's portraits anew, as another's were: what compares it with that other one.
+
+    Writes ``images``, ``portraits`` and ``evaluation`` below ``out`` and returns the last.
+    """
+    images = generate(adapter, Path(out) / "images", config, prompts, seeds)
+    return evaluate(postprocess(images, Path(out) / "portraits", config), prepared, Path(out) / "evaluation", config)
+
+
 def promote(candidates: Sequence[Mapping[str, Folder]], out: Folder, config: Settings, run: Folder | None = None) -> Path:
-    """The best candidate becomes a model version; alias ``champion`` moves to it or stays, with the reason (``promotion/1``).
+    """The best candidate becomes a model version; it becomes champion or stays challenger, with the reason (``promotion/1``).
 
     A candidate maps artifact kinds to folders: ``adapter`` and ``evaluation`` are needed, ``prepared``, ``tokens``, ``images``
     and ``portraits`` are logged too where given. ``run`` is the ``run/1`` artifact of a pipeline run; without it a parent run
-    is opened here. Idempotent by lineage: the same candidates again make no second version. A tracking server that
+    is opened here. Idempotent by lineage: the same candidates again make no second version. A champion that was scored under another
+    protocol is scored again where torch is installed and ``prepared`` is given; else the reason says what to run. A tracking server that
     is down fails nothing: what was to be sent is kept in ``out`` for ``magicapture track``.
 
     Writes:
 
-    - content: ``model``, ``version`` (null while tracking is down), ``champion`` (bool), ``reason``, ``previous``, ``run``,
-      ``best`` (index), ``candidates`` [{seed, selection, identity, protocol, folders}], ``tags``; ``outbox`` while unsent
+    - content: ``model``, ``version`` (null while tracking is down), ``champion`` (bool), ``outcome`` ("champion", "challenger",
+      "rejected" or "rolled back"), ``reason``, ``previous``, ``run``, ``best`` (index), ``candidates`` [{seed, selection, identity,
+      protocol, folders}], ``tags``; ``outbox`` while unsent
     """
     from magicapture import registry
 
-    return registry.promote(candidates, out, load_config(config), run)
+    return registry.promote(candidates, out, load_config(config), run, score_again)

@@ -17,13 +17,16 @@ from typing import Any
 from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, writing
 from magicapture.config import Config, load_config
 from magicapture.registry.contents import STAGES, StageRecord, read_stage
-from magicapture.registry.gate import Scores, best_of, read_scores, verdict
+from magicapture.registry.decision import CANDIDATES, ScoreAgain, decide
+from magicapture.registry.gate import Scores, best_of, read_scores
 from magicapture.registry.lineage import code_lineage
-from magicapture.registry.models import champion_of, crown, find_version, model_name, register
+from magicapture.registry.lock import model_lock
+from magicapture.registry.models import find_version, model_name, register
 from magicapture.registry.runs import JOB_TAG
 from magicapture.registry.tracking import Tracker, TrackingDown
 
 OUTBOX = "outbox"
+TAG_LENGTH = 8000  # MLflow's limit for a run's tag
 Candidate = str | Path | Mapping[str, str | Path]
 
 logger = logging.getLogger(__name__)
@@ -36,25 +39,33 @@ class Batch:
     candidates: list[dict[str, Path]]
     seeds: list[str]
     scores: list[Scores]
+    kept: list[dict[str, Any]]  # selection and identity of the better half of each one's portraits
     best: int
     stages: list[StageRecord]
     tags: dict[str, str]
     run: str | None
 
 
-def promote(candidates: Sequence[Candidate], out: str | Path, config: Config | str | Path, run: str | Path | None = None) -> Path:
+def promote(
+    candidates: Sequence[Candidate],
+    out: str | Path,
+    config: Config | str | Path,
+    run: str | Path | None = None,
+    score_again: ScoreAgain | None = None,
+) -> Path:
     """Register the best of the candidates and decide on the champion; writes a ``promotion/1`` artifact.
 
     A candidate maps artifact kinds to folders: ``adapter`` and ``evaluation`` are needed; ``prepared``, ``tokens``,
     ``images`` and ``portraits`` are logged too where given. An evaluation's folder alone stands for it and the artifacts
     beside it. ``run`` is the ``run/1`` artifact of the pipeline run;
-    without it a parent run is opened here. The same lineage promoted twice is one version.
-    Content: {model, version (null when tracking is down), champion, reason, previous, lineage, run, best (index),
+    without it a parent run is opened here. The same lineage promoted twice is one version. ``score_again`` draws and scores a champion
+    whose scores are of another protocol.
+    Content: {model, version (null when tracking is down), champion, outcome, reason, previous, lineage, run, best (index),
     candidates: [{seed, selection, identity, protocol, folders}]}. Raises ArtifactError for artifacts that do not fit.
     """
     knobs = load_config(config)
     batch = _read(candidates, run)
-    outcome = _send_or_explain(batch, knobs, closing=run is None)
+    outcome = _send_or_explain(batch, knobs, closing=run is None, score_again=score_again)
     with writing(out, "promotion/1", lineage=batch.tags["lineage"], config=knobs.model_dump(mode="json")) as draft:
         draft.content = outcome | {"lineage": batch.tags["lineage"], "tags": batch.tags, "best": batch.best, "candidates": _listed(batch)}
         if outcome["version"] is None:
@@ -84,7 +95,7 @@ def track(folder: str | Path) -> str:
 def _read(candidates: Sequence[Candidate], run: str | Path | None, tags: dict[str, str] | None = None, parent: str | None = None) -> Batch:
     if not candidates:
         raise ArtifactError("no candidates to promote; expected at least one {'adapter': folder, 'evaluation': folder}")
-    folders, seeds, scores, stages = [], [], [], []
+    folders, seeds, scores, kept, stages = [], [], [], [], []
     for candidate in map(_folders, candidates):
         unknown, missing = set(candidate) - set(STAGES), {"adapter", "evaluation"} - set(candidate)
         if unknown or missing:
@@ -92,6 +103,9 @@ def _read(candidates: Sequence[Candidate], run: str | Path | None, tags: dict[st
         folders.append({kind: candidate[kind] for kind in STAGES if kind in candidate})
         seeds.append(str(read_manifest(candidate["adapter"], "adapter")["content"]["seed"]))
         scores.append(read_scores(candidate["evaluation"]))
+        kept.append(
+            {name: read_manifest(candidate["evaluation"], "evaluation")["content"][name] or 0.0 for name in ("selection", "identity")}
+        )
         for kind, folder in folders[-1].items():
             if kind != "prepared" or len(folders) == 1:  # one prepared set serves every seed
                 stages.append(read_stage(kind, folder, "" if kind == "prepared" else seeds[-1]))
@@ -101,7 +115,7 @@ def _read(candidates: Sequence[Candidate], run: str | Path | None, tags: dict[st
     if tags is None:
         hashes = [record.tags.get("best_hash", record.made) for record in stages if record.stage == "tuning"]
         tags = code_lineage() | {"lineage": lineage_key(*hashes, *(score.protocol for score in scores)), "seeds": ",".join(seeds)}
-    return Batch(folders, seeds, scores, best_of(scores), stages, tags, parent)
+    return Batch(folders, seeds, scores, kept, best_of(scores, [half["selection"] for half in kept]), stages, tags, parent)
 
 
 def _folders(candidate: Candidate) -> dict[str, Path]:
@@ -118,15 +132,16 @@ def _folders(candidate: Candidate) -> dict[str, Path]:
     return found | {"evaluation": evaluation}
 
 
-def _send_or_explain(batch: Batch, config: Config, closing: bool) -> dict[str, Any]:
+def _send_or_explain(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain | None) -> dict[str, Any]:
     try:
-        return _send(batch, config, closing)
+        return _send(batch, config, closing, score_again)
     except TrackingDown as error:
         logger.warning("%s. Everything is kept in the promotion artifact; send it later with `magicapture track FOLDER`.", error)
-        return {"model": model_name(config), "version": None, "champion": False, "reason": str(error), "previous": None, "run": batch.run}
+        nothing = {"version": None, "champion": False, "outcome": None, "previous": None}
+        return {"model": model_name(config), **nothing, "reason": str(error), "run": batch.run}
 
 
-def _send(batch: Batch, config: Config, closing: bool) -> dict[str, Any]:
+def _send(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain | None = None) -> dict[str, Any]:
     """Log stages, register the best, decide. Every step finds what an earlier, interrupted attempt already did.
 
     ``closing`` ends the parent run: within a pipeline its exit handler does.
@@ -136,39 +151,39 @@ def _send(batch: Batch, config: Config, closing: bool) -> dict[str, Any]:
     with tracker.guarded():
         parent = batch.run or tracker.open_run(f"{config.promotion.subject} {lineage[:8]}", batch.tags)
         runs = {record.name: tracker.log_stage(parent, record, batch.tags) for record in batch.stages}
-        best, scores = batch.candidates[batch.best], batch.scores[batch.best]
-        version = find_version(tracker, name, lineage)
-        known = version is not None
-        if version is None:
-            origin = runs[f"tuning seed {batch.seeds[batch.best]}"]
-            tags = {**batch.tags, **scores.tags(), "seed": batch.seeds[batch.best], "tuning.run": origin}
-            holder = tracker.client.create_run(tracker.experiment, run_name="promotion", tags={**tags, "mlflow.parentRunId": parent})
-            version = register(tracker, name, best["adapter"], config, str(holder.info.run_id), tags)
-        champion = champion_of(tracker, name)
-        old = str(champion.version) if champion else None
-        if old == version:
-            crowned, reason = True, f"version {version} of the same lineage is the champion already"
-        else:
-            crowned, reason = verdict(scores, Scores.from_tags(champion.tags) if champion else None, config.promotion)
-            reason += f" (version {version} of the same lineage was registered before)" if known else ""
-            if crowned:
-                crown(tracker, name, version, old)
-        decision = {"model": name, "model.version": version, "champion": str(crowned).lower(), "reason": reason}
-        for tag, value in decision.items():
-            tracker.client.set_tag(parent, f"promotion.{tag}", value)
-        tracker.log_metrics(parent, [("selection", scores.selection, 0), ("identity", scores.identity, 0)], batch.stages[-1].time_ms)
+        best, scores, seed = batch.candidates[batch.best], batch.scores[batch.best], batch.seeds[batch.best]
+        with model_lock(name, tracker.uri, config.promotion.lock_wait):
+            version = find_version(tracker, name, lineage)
+            known = version is not None
+            if version is None:
+                origins = {f"{stage}.run": runs[f"{stage} seed {seed}"] for stage in ("tuning", "evaluation")}
+                tags = {**batch.tags, **scores.tags(), **origins, "seed": seed, CANDIDATES: str(len(batch.candidates))}
+                holder = tracker.client.create_run(tracker.experiment, run_name="promotion", tags={**tags, "mlflow.parentRunId": parent})
+                version = register(tracker, name, best, config, str(holder.info.run_id), tags, scores)
+        decision = decide(tracker, name, version, scores, config, best.get("prepared"), score_again)
+        reason = decision.reason
+        if known and decision.previous != version:
+            reason += f" (version {version} of the same lineage was registered before)"
+        told = {"model": name, "model.version": version, "champion": str(decision.champion).lower(), "outcome": decision.outcome}
+        for tag, value in (told | {"reason": reason}).items():
+            tracker.client.set_tag(parent, f"promotion.{tag}", value[:TAG_LENGTH])
+        half = batch.kept[batch.best]
+        tracker.log_metrics(parent, [(measure, value, 0) for measure, value in half.items()], batch.stages[-1].time_ms)
         if closing:
             tracker.close_run(parent, "FINISHED")
-    return {"model": name, "version": version, "champion": crowned, "reason": reason, "previous": old, "run": parent}
+    return {
+        "model": name, "version": version, "champion": decision.champion, "outcome": decision.outcome, "reason": reason,
+        "previous": decision.previous, "run": parent,
+    }  # fmt: skip
 
 
 def _listed(batch: Batch) -> list[dict[str, Any]]:
     return [
         {
-            "seed": seed, "selection": score.selection, "identity": score.identity, "protocol": score.protocol,
+            "seed": seed, **half, "protocol": score.protocol,
             "folders": {kind: str(path.resolve()) for kind, path in folders.items()},
         }
-        for seed, score, folders in zip(batch.seeds, batch.scores, batch.candidates, strict=True)
+        for seed, half, score, folders in zip(batch.seeds, batch.kept, batch.scores, batch.candidates, strict=True)
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 import warnings
@@ -41,8 +42,17 @@ Entry = TypeVar("Entry")
 logger = logging.getLogger(__name__)
 
 
+class RegistryError(ValueError):
+    """A model, version or setting of the registry that cannot be used: names it, what was expected, what to do."""
+
+
 class TrackingDown(RuntimeError):
     """The tracking server cannot be used now: names its address and the reason. What was to be logged stays on disk."""
+
+
+def shown(uri: str) -> str:
+    """The address without a password, for people to read."""
+    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", uri)
 
 
 def tracking_uri() -> str:
@@ -72,8 +82,7 @@ class Tracker:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            found = client.get_experiment_by_name(experiment)
-            number = found.experiment_id if found else client.create_experiment(experiment, artifact_location=_artifacts(uri))
+            number = _experiment(client, experiment, uri)
             mlflow.set_experiment(experiment_id=number)
         return cls(client, uri, number)
 
@@ -136,6 +145,21 @@ class Tracker:
             self.client.log_batch(run, metrics=batch)
 
 
+def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+    """The id of an experiment, made where there is none; of two processes that make it at once, both get the one."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=_artifacts(uri)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    return str(found.experiment_id)
+
+
 def _batches(items: list[Entry], size: int) -> Iterator[list[Entry]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
@@ -149,7 +173,7 @@ def _probe(uri: str) -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS):
             return
     except (urllib.error.URLError, OSError) as error:
-        raise TrackingDown(f"tracking server {uri} does not answer ({error}); check MLFLOW_TRACKING_URI and the server") from error
+        raise TrackingDown(f"tracking server {shown(uri)} does not answer ({error}); check MLFLOW_TRACKING_URI and the server") from error
 
 
 def _artifacts(uri: str) -> str | None:
@@ -164,10 +188,12 @@ def _guarded(uri: str) -> Iterator[None]:
     """Any error inside means that this run cannot be tracked now; the caller keeps everything on disk."""
     try:
         yield
+    except (RegistryError, TrackingDown):
+        raise
     except Exception as error:
         logger.debug("tracking failed", exc_info=True)
-        text = " ".join(str(error).split())[:300]
-        raise TrackingDown(f"tracking at {uri} failed: {type(error).__name__}: {text}") from error
+        text = " ".join(str(error).replace(uri, shown(uri)).split())[:300]
+        raise TrackingDown(f"tracking at {shown(uri)} failed: {type(error).__name__}: {text}") from error
 
 
 @contextmanager

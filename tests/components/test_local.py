@@ -59,8 +59,8 @@ def test_publish_puts_the_best_seeds_portraits_in_rank_order(tmp_path: Path, mon
     publish(tmp_path / "promotion", tmp_path / "latest")
     best = candidates[1]["evaluation"]
     pictures = sorted((tmp_path / "latest" / "portraits").iterdir())
-    assert [picture.name for picture in pictures] == ["01.png", "02.png"]
+    assert [picture.name for picture in pictures] == [f"0{place}.png" for place in range(1, 9)]
     assert pictures[0].read_bytes() == (best / "images" / "0000.png").read_bytes()  # rank 1, listed second
     assert (tmp_path / "latest" / "report.html").read_text() == "<p>report</p>"
     content = read_manifest(tmp_path / "latest", "results")["content"]
-    assert (content["seed"], content["portraits"], content["version"]) == ("1", 2, None)
+    assert (content["seed"], content["portraits"], content["version"]) == ("1", 8, None)

@@ -16,7 +16,7 @@ PICTURE = np.zeros((8, 8, 3), np.uint8)
 
 
 def knobs(**sections: dict) -> Config:
-    return load_config({"preset": "mini", "promotion": {"subject": "anna"}, **sections})
+    return load_config({"preset": "mini", "promotion": {"subject": "anna", "style": "noir"}, **sections})
 
 
 def make_candidate(
@@ -25,12 +25,14 @@ def make_candidate(
     *,
     selection: float = 0.8,
     identity: float = 0.5,
-    base: float | None = 0.3,
     protocol: str = "p1",
     steps: int = 20,
-    faces: int = 2,
+    faces: int = 8,
 ) -> dict[str, Path]:
-    """A prepared set (shared by the seeds of ``root``) and one seed's artifacts; returns kind -> folder."""
+    """A prepared set (shared by the seeds of ``root``) and one seed's artifacts; returns kind -> folder.
+
+    Its 8 portraits score ``selection`` and ``identity`` give or take a little; the last ones have no face where ``faces`` are fewer.
+    """
     config = knobs().model_dump(mode="json")
     folders = {kind: root / f"seed-{seed}" / kind for kind in ("tokens", "adapter", "images", "portraits", "evaluation")}
     folders["prepared"] = root / "prepared"
@@ -60,27 +62,31 @@ def make_candidate(
         with writing(folders[kind], f"{kind}/1", lineage="l3", config=config) as draft:
             (draft.path / "images").mkdir()
             Image.fromarray(PICTURE).save(draft.path / "images" / "0000.png")
-    sets = {"portrait": _set(selection, identity, faces)} | ({} if base is None else {"base": _set(base, 0.0, 1)})
-    items = [
-        {"file": "images/0001.png", "kind": "portrait", "rank": 2},
-        {"file": "images/0000.png", "kind": "portrait", "rank": 1},
-        {"file": "images/0002.png", "kind": "base", "rank": 1},
-    ]
+    rows = portraits(selection, identity, faces)
     with writing(folders["evaluation"], "evaluation/1", lineage="l4", config=config) as draft:
         (draft.path / "images").mkdir()
-        for index in range(3):
+        for index in range(len(rows)):
             Image.fromarray(PICTURE + index).save(draft.path / "images" / f"000{index}.png")
-        (draft.path / "scores.json").write_text(json.dumps({"protocol": protocol, "items": items, "sets": sets}))
+        (draft.path / "scores.json").write_text(json.dumps({"protocol": protocol, "items": rows, "sets": {"portrait": {"faces": faces}}}))
         (draft.path / "report.html").write_text("<p>report</p>")
         draft.content = {"protocol": protocol, "selection": selection if faces else None, "identity": identity if faces else None}
     return folders
 
 
-def _set(selection: float, identity: float, faces: int) -> dict:
-    measured = {
-        name: {"mean": value, "low": None, "high": None, "n": 2} for name, value in (("selection", selection), ("identity", identity))
-    }
-    return {"pictures": 2, "faces": faces, "referee": None, **(measured if faces else {"selection": None, "identity": None})}
+def portraits(selection: float, identity: float, faces: int = 8) -> list[dict]:
+    """Rows of scores.json as ranking leaves them: 8 portraits, and one of the base, which nobody asks for."""
+    jitter = np.random.default_rng(int(selection * 1e6)).normal(0, 0.005, 8)
+    jitter = (jitter - jitter.mean()).tolist()
+    rows = [
+        {
+            "file": f"images/000{i}.png", "kind": "portrait", "prompt": "a [V1]", "seed": 1000 + i, "rank": i + 1, "face": i < faces,
+            "identity": identity + jitter[i] if i < faces else None, "style": 0.8, "aesthetic": 5.0,
+            "selection": selection + jitter[i] if i < faces else None,
+        }
+        for i in range(8)
+    ]  # fmt: skip
+    rows[:2] = rows[1::-1]  # the order of the list is not that of the ranks
+    return [*rows, {**rows[0], "file": "images/0008.png", "kind": "base", "selection": 9.0}]
 
 
 def _curves(phase: str, steps: int) -> str:

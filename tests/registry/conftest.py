@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
+import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from magicapture.registry.tracking import Tracker
+from tests.registry.servers import MlflowServer
 
 
 @pytest.fixture(scope="session")
@@ -49,29 +47,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
     """The address of a real MLflow server on loopback."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copyfile(empty_store, folder / "mlflow.db")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **quiet}, cwd=folder, start_new_session=True)
-    address = f"http://127.0.0.1:{port}"
+    running = MlflowServer(folder, f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
     try:
-        _wait(address, process, folder / "log.txt")
-        yield address
+        running.start()
+        yield running.address
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
-
-
-def _wait(address: str, process: subprocess.Popen, log: Path, seconds: float = 240) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise RuntimeError(f"the MLflow server did not start: {log.read_text()[-2000:]}")
+        running.kill(signal.SIGTERM)

@@ -52,7 +52,7 @@ def test_promotion_over_http_needs_only_mlflow_skinny(server: str, tmp_path: Pat
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(server, server)
-    version = client.get_model_version_by_alias("magicapture-anna", "champion")
+    version = client.get_model_version_by_alias("magicapture.anna.noir", "champion")
     assert version.tags["lineage"] == content["lineage"]
     runs = client.search_runs([client.get_experiment_by_name("magicapture").experiment_id], "tags.stage = 'tuning'")
     assert len(client.get_metric_history(runs[0].info.run_id, "total")) == 700

@@ -40,7 +40,7 @@ def test_rooms_read_only_the_sections_they_are_given(room: str) -> None:
 def test_a_stage_is_deaf_to_later_knobs() -> None:
     plain, changed = (
         load_config("mini"),
-        load_config("mini", ["promotion.min_gain=0.5", "evaluation.weight_style=3", "generation.prompts=[x]"]),
+        load_config("mini", ["promotion.policy.margin=0.5", "evaluation.weight_style=3", "generation.prompts=[x]"]),
     )
     for stage in ("preprocess", "inversion", "tuning", "postprocessing"):
         assert lineage.stage_config(plain, stage) == lineage.stage_config(changed, stage)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 from magicapture.artifacts import ArtifactError, read_manifest, writing
+from magicapture.config import Config
 from magicapture.registry import TrackingDown, promote, track
+from magicapture.registry.decision import ScoreAgain
+from magicapture.registry.gate import read_scores
 from magicapture.registry.tracking import Tracker
 from tests.registry.artifacts import knobs, make_candidate
 
-NAME = "magicapture-anna"
+NAME = "magicapture.anna.noir"
 
 
 def run_of(folder: Path, lineage: str, tracker: Tracker | None = None) -> Path:
@@ -61,9 +66,62 @@ def test_a_better_one_replaces_the_champion_a_worse_one_does_not(tracker: Tracke
         said.append(content(tmp_path / lineage / "out"))
     assert [entry["champion"] for entry in said] == [True, False, True]
     assert [entry["previous"] for entry in said] == [None, "1", "1"]
-    assert "0.5000 against the champion's 0.6000" in said[1]["reason"]
-    assert str(tracker.client.get_model_version_by_alias(NAME, "champion").version) == "3"
-    assert str(tracker.client.get_model_version_by_alias(NAME, "previous").version) == "1"
+    assert [entry["outcome"] for entry in said] == ["champion", "challenger", "champion"]
+    assert said[1]["reason"].startswith("selection -0.10")
+    assert {alias: str(held) for alias, held in tracker.client.get_registered_model(NAME).aliases.items()} == {
+        "champion": "3", "challenger": "2",
+    }  # fmt: skip
+    tags = tracker.client.get_model_version(NAME, "2").tags
+    assert (tags["promotion.decision"], tags["promotion.reason"]) == ("challenger", said[1]["reason"])
+    assert json.loads(tags["promotion.policy"])["false_promotion"] == 0.05
+    assert float(tags["promotion.gain.selection"]) == pytest.approx(-0.1, abs=0.01)
+
+
+def test_a_version_carries_scores_card_report_and_its_best_portraits(tracker: Tracker, tmp_path: Path) -> None:
+    candidates = [make_candidate(tmp_path, seed, selection=value) for seed, value in enumerate((0.8, 0.7))]
+    promote(candidates, tmp_path / "out", knobs(), run_of(tmp_path / "run", "L1", tracker))
+    version = tracker.client.get_model_version(NAME, "1")
+    held = {entry.path for folder in (None, "portraits", "scores/p1") for entry in tracker.client.list_artifacts(version.run_id, folder)}
+    assert {"card.md", "config.yaml", "report.html", "scores/p1/scores.json", *(f"portraits/000{i}.png" for i in range(4))} <= held
+    assert "portraits/0004.png" not in held
+    means = read_scores(candidates[0]["evaluation"]).means
+    assert {name: float(version.tags[f"score.{name}"]) for name in means} == pytest.approx(means, abs=1e-5)
+    assert (version.tags["protocol"], version.tags["faces"], version.tags["candidates"]) == ("p1", "8", "2")
+    for text in ("**anna**", "**noir**", f"| selection | {means['selection']:.4f} |", "- lineage: `L1`", "data.dvc: `md5.dir`", "consent"):
+        assert text in version.description
+    evaluation = tracker.client.get_run(version.tags["evaluation.run"])
+    assert evaluation.data.tags["stage"] == "evaluation" and evaluation.data.tags["seed"] == "0"
+
+
+def test_a_champion_of_another_protocol_is_scored_again_or_the_reason_says_how(tracker: Tracker, tmp_path: Path) -> None:
+    asked = []
+
+    def score_again(adapter: Path, prepared: Path, out: Path, config: Config, prompts: list[str], seeds: list[int]) -> Path:
+        """The champion's portraits come out at 0.5 under the candidate's protocol."""
+        weights = load_file(adapter / "pytorch_lora_weights.safetensors")["weight"]
+        asked.append((float(weights[0]), prepared, config.evaluation.baseline_images, prompts, seeds))
+        return make_candidate(out, selection=0.5, protocol="p2")["evaluation"]
+
+    def run(lineage: str, selection: float, again: ScoreAgain | None, protocol: str = "p2") -> dict:
+        candidate = make_candidate(tmp_path / lineage, 7, selection=selection, protocol=protocol)
+        run = run_of(tmp_path / lineage / "run", lineage, tracker)
+        return content(promote([candidate], tmp_path / lineage / "out", knobs(), run, again))
+
+    assert run("L1", 0.9, score_again, "p1")["champion"] and not asked
+    said = run("L2", 0.6, None)
+    assert said["outcome"] == "challenger" and not said["champion"]
+    command = f"magicapture registry promote {NAME} --version 2 --prepared FOLDER"
+    assert "version 1, was never scored under protocol p2" in said["reason"] and command in said["reason"]
+    said = run("L3", 0.4, lambda *_: 1 / 0)
+    assert said["outcome"] == "challenger" and "scoring it again failed: ZeroDivisionError" in said["reason"]
+    said = run("L4", 0.4, score_again)
+    assert said["reason"].startswith("selection -0.1") and said["previous"] == "1"
+    assert asked == [(7.0, tmp_path / "L4" / "prepared", 0, ["a [V1]"], list(range(1000, 1008)))]
+    said = run("L5", 0.6, score_again)
+    assert said["champion"] and said["reason"].startswith("selection +0.1")
+    assert len(asked) == 1  # the scores are kept with the champion
+    run("L6", 0.6, lambda adapter, prepared, out, *_: make_candidate(out, protocol="p9")["evaluation"], "p3")
+    assert "under another protocol" in tracker.client.get_model_version(NAME, "6").tags["promotion.reason"]
 
 
 def test_the_model_is_logged_as_code_with_its_requirements(tracker: Tracker, tmp_path: Path) -> None:

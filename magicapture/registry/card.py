@@ -1,0 +1,48 @@
+"""The model card of a version, in Markdown: what it is, how it scored, how to use it, where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from magicapture.config import Config
+from magicapture.packs.pack import PackError, load_pack
+from magicapture.registry.gate import Scores
+
+LINEAGE = ("lineage", "data.hash", "data.dvc", "data.revision", "code.hash", "git.commit", "pack.digest", "config.digest", "seeds", "seed")
+
+
+def card(name: str, config: Config, scores: Scores, tags: Mapping[str, str]) -> str:
+    """Markdown of at most a few thousand characters: it is the version's description too, which MLflow limits."""
+    measures = "\n".join(f"| {measure} | {value:.4f} |" for measure, value in scores.means.items())
+    lineage = "\n".join(f"- {key}: `{tags[key]}`" for key in LINEAGE if tags.get(key))
+    prompt = config.generation.prompts[0].replace("`", "'")
+    return f"""# {name}
+
+Portraits of **{config.promotion.subject}** in the look **{config.promotion.style}**: LoRA and learnt tokens for the pack `{config.pack}`.
+{_use(config)}
+
+| measure | mean of {len(scores.portraits)} portraits |
+| --- | --- |
+{measures}
+
+Measured by the judge under protocol `{scores.protocol}`; only scores of one protocol can be compared. The report lies with the run.
+
+```python
+import mlflow
+mlflow.pyfunc.load_model("models:/{name}@champion").predict(["{prompt}"])  # PNG bytes
+```
+
+{lineage}
+
+It shows one person's face. Use it with that person's consent only.
+"""
+
+
+def _use(config: Config) -> str:
+    """What the licences of the pack's weights allow; nothing where the pack is not on this machine."""
+    try:
+        roles = load_pack(config.pack).roles
+    except PackError:
+        return "The licences of its weights are in the pack's pack.yaml."
+    closed = sorted(name for name, role in roles.items() if not role.commercial)
+    return f"Not for commercial use: {', '.join(closed)}." if closed else "Its weights' licences allow commercial use."
