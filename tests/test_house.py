@@ -102,6 +102,7 @@ def test_lock_refuses_what_is_not_installed(lock: ModuleType) -> None:
         ("magicapture.training.inversion,magicapture.training.tuning", SERVICES),
         ("magicapture.generation", (*SERVICES, "insightface")),
         ("magicapture.evaluation", (*SERVICES, "diffusers", "peft")),
+        ("magicapture.scoring.structure", (*SERVICES, "diffusers", "peft")),
         ("magicapture.world.render", (*TORCH, *SERVICES, "onnxruntime")),
     ],
 )
