@@ -5,8 +5,8 @@ the Dockerfile does, and each image's are laid into a fresh virtual environment,
 kfp.local runs pipeline.py's own DAG; each task's command, KFP's executor with the component's source, runs with the packages
 of the task's image in a bubblewrap sandbox made as a pod is: the code at /app and everything else read-only but /tmp and the
 volumes, the Dockerfile's environment and the task's alone, a user who is not root, no network but for the registry's tasks,
-which talk to a real MLflow server on loopback. Two runs on the pack mini with a few steps: a face, and an object, whose
-evaluation has a path of its own.
+which talk to a real MLflow server on loopback. The run is of the pack mini with a few steps; then an object is prepared and
+evaluated, which takes other modules.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from kfp import local
+from kfp import dsl, local
 from kfp.local import status, subprocess_task_handler
 from packaging.utils import canonicalize_name
 
 import pipeline
 from components.cluster import NEEDS
+from components.evaluation import evaluation
 from components.local import Quiet
+from components.preprocess import preprocess
 from magicapture.artifacts import read_manifest
 from magicapture.config import load_config
 from magicapture.world.samples import write_object_samples, write_samples
@@ -48,11 +50,6 @@ FEW_STEPS = (
     "inversion.steps=3", "tuning.steps=4", "tuning.sample_every=2", "tuning.samples=1", "generation.steps=2",
     "generation.seeds=[1000, 1001]", "evaluation.baseline_images=1", "training.threads=1", "training.augment.versions=1",
 )  # fmt: skip
-# Kind of subject -> folder of its photos, and knobs besides.
-RUNS = {
-    "face": ("person", ()),
-    "object": ("object", ("preprocess.region=object", "tuning.lambda_identity=0", "postprocessing.restore=false")),
-}
 ONLINE = "registry"  # the one image whose tasks use the network
 
 
@@ -100,8 +97,8 @@ class InImage(subprocess_task_handler.SubprocessTaskHandler):
 
     environments: Path  # one a image
     code: Path  # the image's /app
-    data: Path  # what pods see of the outside, read-only
-    volumes: tuple[Path, ...]  # what they may write
+    readable: Path
+    writable: Path  # within it
 
     def run(self) -> status.Status:
         """Run the task's command; its output goes to print, as kfp's own handler sends it."""
@@ -110,7 +107,7 @@ class InImage(subprocess_task_handler.SubprocessTaskHandler):
         if not packages.is_dir():
             raise RuntimeError(f"image {self.image}: there is no lock {LOCKS / name}-cpu.txt")
         system = [str(path) for path in map(Path, ("/usr", "/etc", "/bin", "/lib", "/lib64", "/sbin")) if path.exists()]
-        readable = [*system, sys.base_prefix, str(packages), str(self.data)]
+        readable = [*system, sys.base_prefix, str(packages), str(self.readable)]
         variables = environment(ROOT / "images" / "Dockerfile") | self.env_vars
         variables |= {"PATH": f"{packages}/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
         if name == ONLINE:
@@ -120,7 +117,7 @@ class InImage(subprocess_task_handler.SubprocessTaskHandler):
         command += ["--clearenv", *(part for item in variables.items() for part in ("--setenv", *item))]
         command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
         command += [part for path in readable for part in ("--ro-bind", path, path)]
-        command += [part for path in map(str, self.volumes) for part in ("--bind", path, path)]
+        command += ["--bind", str(self.writable), str(self.writable)]
         command += ["--ro-bind", str(self.code), "/app", "--remount-ro", "/", "--chdir", "/tmp", *self.full_command]
         return status.Status.SUCCESS if subprocess_task_handler.run_local_subprocess(command) == 0 else status.Status.FAILURE
 
@@ -133,8 +130,8 @@ def tracking_server(folder: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     folder.mkdir()
     address, log = f"http://127.0.0.1:{port}", folder / "server.log"
-    command = (sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1")
-    command += ("--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port))
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
     variables = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with log.open("w") as stream:
         server = subprocess.Popen(command, cwd=folder, env=variables, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
@@ -150,29 +147,57 @@ def tracking_server(folder: Path) -> Iterator[str]:
         server.wait(30)
 
 
-def run(kind: str, work: Path) -> str:
-    """Run the pipeline for a kind of subject and check what it promoted; returns a line on it. Raises RuntimeError for any failed task."""
+def run(work: Path) -> str:
+    """Run the pipeline and check what it promoted; returns a line on it. Raises RuntimeError for a task that fails."""
     began = time.monotonic()
-    photos, knobs = RUNS[kind]
-    root = work / kind
-    InImage.data, InImage.volumes = work / "data" / kind, (root, work / "checkpoints" / kind)
-    for folder in InImage.volumes:
-        folder.mkdir(parents=True)
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), enable_caching=False)
-    with warnings.catch_warnings(), Quiet(sys.stdout):
-        warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name"
+    with _in_images(work, "face") as root:
         pipeline.portraits(None, 1)(
-            photos=str(InImage.data / photos),
-            looks=str(InImage.data / "look"),
-            config=load_config("mini", [*FEW_STEPS, *knobs]).to_yaml(),
+            photos=str(work / "data" / "person"),
+            looks=str(work / "data" / "look"),
+            config=load_config("mini", FEW_STEPS).to_yaml(),
             seeds=["0"],
-            checkpoints=str(InImage.volumes[1]),
+            checkpoints=str(root / "checkpoints"),
         )
     ran = {path.parent.name for path in root.rglob("executor_output.json")}
     content = read_manifest(next(root.glob("*/promotion/promotion")), "promotion")["content"]
     if ran != set(NEEDS) or content["version"] is None:
-        raise RuntimeError(f"{kind}: ran {sorted(ran)} of {sorted(NEEDS)}; promotion: {content['reason']}")
-    return f"{kind:15}{len(ran):3} stages, version {content['version']} of {content['model']}, in {time.monotonic() - began:.0f} s"
+        raise RuntimeError(f"face: ran {sorted(ran)} of {sorted(NEEDS)}; promotion: {content['reason']}")
+    return f"face           {len(ran):2} stages, version {content['version']} of {content['model']}, in {time.monotonic() - began:.0f} s"
+
+
+def run_object(work: Path) -> str:
+    """Prepare an object and score the face run's portraits against it, which takes other modules; returns a line on it.
+
+    The stages between need a role that the pack mini lacks (structure). Raises RuntimeError for a task that fails.
+    """
+    began = time.monotonic()
+    knobs = load_config("mini", ["preprocess.region=object"]).model_dump_json()
+    things = work / "objects"
+    portraits = next((work / "face").rglob("postprocessing/portraits"))
+
+    @dsl.pipeline(name="object")
+    def objects():  # type: ignore[no-untyped-def]  # kfp wants no "-> None"
+        ready = preprocess(photos=str(things / "object"), looks=str(things / "look"), config=knobs, data="", code="")
+        drawn = dsl.importer(artifact_uri=str(portraits), artifact_class=dsl.Dataset, metadata={"seed": "0"})
+        evaluation(portraits=drawn.output, prepared=ready.output, config=knobs, code="")
+
+    with _in_images(work, "object") as root:
+        objects()
+    ran = {path.parent.name for path in root.rglob("executor_output.json")}
+    if ran != {"preprocess", "evaluation"}:
+        raise RuntimeError(f"object: ran {sorted(ran)}, expected preprocess and evaluation")
+    return f"object         {len(ran):2} stages, in {time.monotonic() - began:.0f} s"
+
+
+@contextmanager
+def _in_images(work: Path, name: str) -> Iterator[Path]:
+    """kfp.local set to run tasks in their images; yields the one folder that they may write, ``work/name``."""
+    InImage.readable, InImage.writable = work, work / name
+    InImage.writable.mkdir()
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(InImage.writable), enable_caching=False)
+    with warnings.catch_warnings(), Quiet(sys.stdout):
+        warnings.simplefilter("ignore", RuntimeWarning)  # "image without 'python' in its name"
+        yield InImage.writable
 
 
 def check(work: Path) -> None:
@@ -189,12 +214,12 @@ def check(work: Path) -> None:
     for name in filter(None, listed):
         (InImage.code / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, InImage.code / name)
-    write_samples(work / "data" / "face")
-    write_object_samples(work / "data" / "object")
+    write_samples(work / "data")
+    write_object_samples(work / "objects")
     subprocess_task_handler.SubprocessTaskHandler = InImage
     with tracking_server(work / "mlflow") as os.environ["MLFLOW_TRACKING_URI"]:
-        for kind in RUNS:
-            print(run(kind, work))
+        print(run(work))
+        print(run_object(work))
 
 
 def _answers(address: str) -> bool:
