@@ -80,7 +80,7 @@ def test_what_is_installed_is_what_is_locked() -> None:
 
 def test_gpu_lock_differs_by_the_runtime_alone(lock: ModuleType) -> None:
     cpu, gpu = _pins("requirements.lock"), _pins("images/requirements-gpu.lock")
-    cuda = dict(line.split("==") for line in lock.CUDA)
+    cuda = dict(line.split("==") for line in lock.CUDA + lock.TORCH_CUDA)
     assert gpu == {name: pin for name, pin in cpu.items() if name != "onnxruntime"} | {"onnxruntime-gpu": cpu["onnxruntime"]} | cuda
     assert (cpu["torch"], cpu["opencv-python-headless"]) == ("2.13.0", "4.14.0.94")
 
