@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint report lock kubectl clean
+.PHONY: help run test test-slow lint report lock kubectl clean test-images
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -29,11 +29,15 @@ test: $(STAMP) data kubectl  ## all tests but the slow ones
 test-slow: $(STAMP)  ## the published architectures at full size, random weights (10 minutes, 9 GB of memory, 8 GB of disk)
 	$(BIN)/python -m pytest -m slow tests/slow
 
-lint: $(STAMP)  ## ruff, mypy, import rules
+test-images: $(STAMP)  ## the pipeline with every stage in its image's packages alone (wants bubblewrap; 5 GB of disk)
+	$(BIN)/python -m images.check
+
+lint: $(STAMP)  ## ruff, mypy, import rules, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint images/Dockerfile
 
 report:  ## where the last run's report lies
 	@last=$$(find $(RUNS) -name report.html -printf '%T@ %p\n' 2>/dev/null | sort -n | tail -n 1 | cut -d' ' -f2-); \

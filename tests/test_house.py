@@ -80,7 +80,7 @@ def test_what_is_installed_is_what_is_locked() -> None:
 
 def test_gpu_lock_differs_by_the_runtime_alone(lock: ModuleType) -> None:
     cpu, gpu = _pins("requirements.lock"), _pins("images/requirements-gpu.lock")
-    cuda = dict(line.split("==") for line in lock.CUDA)
+    cuda = dict(line.split("==") for line in lock.CUDA + lock.TORCH_CUDA)
     assert gpu == {name: pin for name, pin in cpu.items() if name != "onnxruntime"} | {"onnxruntime-gpu": cpu["onnxruntime"]} | cuda
     assert (cpu["torch"], cpu["opencv-python-headless"]) == ("2.13.0", "4.14.0.94")
 
@@ -103,6 +103,7 @@ def test_lock_refuses_what_is_not_installed(lock: ModuleType) -> None:
         ("magicapture.training.inversion,magicapture.training.tuning", SERVICES),
         ("magicapture.generation", (*SERVICES, "insightface")),
         ("magicapture.evaluation", (*SERVICES, "diffusers", "peft")),
+        ("magicapture.scoring.structure", (*SERVICES, "diffusers", "peft")),
         ("magicapture.world.render", (*TORCH, *SERVICES, "onnxruntime")),
     ],
 )

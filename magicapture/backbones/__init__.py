@@ -10,9 +10,22 @@ A new family of models is one file that subclasses :class:`Backbone`, and one li
 
 from __future__ import annotations
 
-from magicapture.backbones.backbone import Backbone, BackboneError, Text
-from magicapture.backbones.load import load_backbone, resolve_device
-from magicapture.backbones.region import Region
-from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from magicapture.backbones.backbone import Backbone, BackboneError, Text
+    from magicapture.backbones.load import load_backbone, resolve_device
+    from magicapture.backbones.region import Region
+    from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings
 
 __all__ = ["Backbone", "BackboneError", "Region", "Text", "TokenEmbedding", "TokenEmbeddings", "load_backbone", "resolve_device"]
+
+_HOMES = {"Region": "region", "TokenEmbedding": "tokens", "TokenEmbeddings": "tokens", "load_backbone": "load", "resolve_device": "load"}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: evaluation reads backbones.structure alone, and its image has no diffusers.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'backbone')}"), name)

@@ -6,8 +6,7 @@ projections, another number of heads a level, v-prediction at 768 px), all of wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,11 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging
 
 from magicapture.backbones.backbone import Backbone, Text
+from magicapture.backbones.quiet import no_progress_bar
 from magicapture.backbones.region import Region
 from magicapture.backbones.tokens import TokenEmbedding, spelt_out
-
-
-@contextmanager
-def no_progress_bar() -> Iterator[None]:
-    """transformers draws one for every model it loads, also for one that takes a few milliseconds."""
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            logging.enable_progress_bar()
 
 
 class StableDiffusion(Backbone):

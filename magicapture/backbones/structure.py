@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ViTModel
 
-from magicapture.backbones.stable_diffusion import no_progress_bar
+from magicapture.backbones.quiet import no_progress_bar
 from magicapture.packs import Pack, PackError
 
 ROLE = "structure"
