@@ -36,10 +36,10 @@ from kfp.local import status, subprocess_task_handler
 from packaging.utils import canonicalize_name
 
 import pipeline
-from components.cluster import NEEDS
 from components.evaluation import evaluation
 from components.local import Quiet
 from components.preprocess import preprocess
+from components.values import NEEDS
 from magicapture.artifacts import read_manifest
 from magicapture.config import load_config
 from magicapture.world.samples import write_object_samples, write_samples
@@ -157,6 +157,7 @@ def run(work: Path) -> str:
             config=load_config("mini", FEW_STEPS).to_yaml(),
             seeds=["0"],
             checkpoints=str(root / "checkpoints"),
+            always=True,
         )
     ran = {path.parent.name for path in root.rglob("executor_output.json")}
     content = read_manifest(next(root.glob("*/promotion/promotion")), "promotion")["content"]
@@ -210,7 +211,7 @@ def check(work: Path) -> None:
         print(compose(image, work / "layers", work / "images" / image))
     # A copy of what is committed: what lies about in the checkout is no part of an image.
     InImage.environments, InImage.code = work / "images", work / "app"
-    listed = _run("git", "-C", str(ROOT), "ls-files", "-z", "--", "magicapture").split("\0")
+    listed = _run("git", "-C", str(ROOT), "ls-files", "-z", "--", "magicapture", "components").split("\0")
     for name in filter(None, listed):
         (InImage.code / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, InImage.code / name)

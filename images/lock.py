@@ -51,15 +51,16 @@ LAYERS = {
     "torch": ("torch", "transformers"),
     "diffusion": ("diffusers", "peft", "accelerate"),
     "tracking": ("mlflow-skinny", "pandas"),
+    "data": ("dvc[s3,gs]",),
 }
 # Image -> its layers on the base; the targets of images/Dockerfile.
 IMAGES = {
-    "preprocess": ("faces",),
+    "preprocess": ("faces", "data"),
     "training": ("faces", "torch", "diffusion"),
     "generation": ("torch", "diffusion"),
     "postprocessing": ("faces",),
     "evaluation": ("faces", "torch"),
-    "registry": ("tracking",),
+    "registry": ("tracking", "data"),
 }
 Pins = dict[str, str]
 
@@ -119,7 +120,7 @@ def _image_locks(dependencies: Iterable[str]) -> dict[str, str]:
     base = closure(dependencies) | {name: closure([name])[name] for name in ("kfp", "typing-extensions")}
     plain = {name: _without(closure(wanted), base) for name, wanted in LAYERS.items()}
     plain["diffusion"] = _without(plain["diffusion"], plain["torch"])
-    layers = {BASE: base, "cuda": _read(CUDA), "diffusion": plain["diffusion"], "tracking": plain["tracking"]}
+    layers = {BASE: base, "cuda": _read(CUDA), "diffusion": plain["diffusion"], "tracking": plain["tracking"], "data": plain["data"]}
     # The CPU's torch is the build of that name: the plain version on the common index is CUDA's, and fails without its libraries.
     layers |= {"faces-cpu": plain["faces"], "torch-cpu": plain["torch"] | {"torch": f"{plain['torch']['torch']}+cpu"}}
     layers |= {"faces-gpu": on_gpu(plain["faces"]), "torch-gpu": plain["torch"] | _read(TORCH_CUDA)}
