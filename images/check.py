@@ -180,7 +180,7 @@ def run_object(work: Path) -> str:
     def objects():  # type: ignore[no-untyped-def]  # kfp wants no "-> None"
         ready = preprocess(photos=str(things / "object"), looks=str(things / "look"), config=knobs, data="", code="")
         drawn = dsl.importer(artifact_uri=str(portraits), artifact_class=dsl.Dataset, metadata={"seed": "0"})
-        evaluation(portraits=drawn.output, prepared=ready.output, config=knobs, code="")
+        evaluation(portraits=drawn.output, prepared=ready.outputs["prepared"], config=knobs, code="")
 
     with _in_images(work, "object") as root:
         objects()
