@@ -63,11 +63,12 @@ def make_candidate(
             (draft.path / "images").mkdir()
             Image.fromarray(PICTURE).save(draft.path / "images" / "0000.png")
     rows = portraits(selection, identity, faces)
+    sets = {"portrait": _set(selection, identity, faces), "base": _set(0.3, 0.0, 1)}
     with writing(folders["evaluation"], "evaluation/1", lineage="l4", config=config) as draft:
         (draft.path / "images").mkdir()
         for index in range(len(rows)):
             Image.fromarray(PICTURE + index).save(draft.path / "images" / f"000{index}.png")
-        (draft.path / "scores.json").write_text(json.dumps({"protocol": protocol, "items": rows, "sets": {"portrait": {"faces": faces}}}))
+        (draft.path / "scores.json").write_text(json.dumps({"protocol": protocol, "items": rows, "sets": sets}))
         (draft.path / "report.html").write_text("<p>report</p>")
         draft.content = {"protocol": protocol, "selection": selection if faces else None, "identity": identity if faces else None}
     return folders
@@ -87,6 +88,14 @@ def portraits(selection: float, identity: float, faces: int = 8) -> list[dict]:
     ]  # fmt: skip
     rows[:2] = rows[1::-1]  # the order of the list is not that of the ranks
     return [*rows, {**rows[0], "file": "images/0008.png", "kind": "base", "selection": 9.0}]
+
+
+def _set(selection: float, identity: float, faces: int) -> dict:
+    """The summary of a set of 8 pictures, as evaluation writes it."""
+    measured = {
+        name: {"mean": value, "low": None, "high": None, "n": faces} for name, value in (("selection", selection), ("identity", identity))
+    }
+    return {"pictures": 8, "faces": faces, "referee": None, **(measured if faces else {"selection": None, "identity": None})}
 
 
 def _curves(phase: str, steps: int) -> str:
