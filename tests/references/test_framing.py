@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from magicapture.config import Preprocess
@@ -40,6 +40,7 @@ def test_a_face_larger_than_any_square() -> None:
         frame(450, 300, _face(150, 225, 400, 290), KNOBS)
 
 
+@example(height=192, width=192, x=0.0, y=0.75, share=0.05, aspect=1.0)  # just at the limit: float32 makes it 47.99 px
 @given(
     height=st.integers(48, 3000), width=st.integers(48, 3000), x=st.floats(0, 1), y=st.floats(0, 1),
     share=st.floats(0.05, 0.9), aspect=st.floats(0.5, 1.0),
@@ -50,7 +51,7 @@ def test_square_lies_in_the_picture_and_holds_the_face(height: int, width: int, 
     try:
         square = frame(height, width, face, KNOBS)
     except SetAside:
-        assert tall / KNOBS.min_face < KNOBS.min_side
+        assert tall / KNOBS.min_face < KNOBS.min_side + 0.01  # boxes are float32
         return
     assert 0 <= square.left <= width - square.side and 0 <= square.top <= height - square.side
     moved = square.move(face.box.reshape(2, 2), 64)
