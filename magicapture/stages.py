@@ -111,7 +111,8 @@ def tune(
     - ``curves.jsonl``: the inversion's lines, then one a step {phase "tuning", step, total, source, reference, composed,
       identity, attention, lr}; of objects structure, contrast and appearance instead of composed and identity
     - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation
-    - ``attention/{source,reference,composed}.png``, and ``-v1``, ``-v2`` of each: where each token looks
+    - ``attention/{source,reference,composed}.png`` (of several ``source-anna.png``, ``reference-noir.png``), and ``-v1``, ``-v2`` of each:
+      where each token looks
     - content: ``pack``, ``pack_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the last two sha256; null
       without identity loss), ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}] (of objects by the
       role structure: ``training.validation.ObjectScore``), ``best_hash``,
@@ -166,7 +167,7 @@ def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) ->
 
     Neither may be the network that the adapter was trained against: that is a PackError unless ``evaluation.allow_trained_network``.
     ``images`` is a ``portraits/1`` or an ``images/1`` artifact. Every picture is measured against the person and the look that its prompt
-    names (all of them where it names none; where it names two people, its largest face against both).
+    names (all of them where it names none; where it names two people, each of its two largest faces against its own).
 
     Writes:
 
