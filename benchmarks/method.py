@@ -6,8 +6,10 @@
 
 Methods are presets and knobs (METHODS). Every pair of person and look is prepared once; every method then trains, draws 16 composed
 portraits and is scored by networks that had no part in it: referee (raw CSIM, and likeness, 0 = a stranger of the same words, 1 =
-another real picture), masked CLIP for the style, the aesthetic head. What is finished is kept: the same call goes on after a stop.
-Writes results.json and, where `--doc` names a file, the table and a contact sheet.
+another real picture), masked CLIP for the style, the aesthetic head. Methods whose first phase is the same share its tokens.
+What is finished is kept, a line each in results.jsonl: the same call goes on after a stop, and where `--doc` names a file that list lies
+in the folder beside it (docs/method), goes with the repository, and another machine goes on from it. At the end the table and a contact
+sheet of the pairs that were trained here are written there.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from benchmarks.method_scores import collapsed, stray_attention, world_likeness
 from benchmarks.method_sheet import write_document
 from benchmarks.pairs import Pair, claim, draw, draw_pictures
 from magicapture import stages
-from magicapture.artifacts import MANIFEST, read_manifest, write_json
+from magicapture.artifacts import MANIFEST, read_manifest, write_json, write_text
 from magicapture.config import Config, load_config
 from magicapture.packs import load_pack
 from magicapture.scoring.statistics import interval
@@ -84,20 +86,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     base = configure(options.preset, METHODS["magicapture"], options.quick, options.set)
     claim(out, {name: str(getattr(options, name)) for name in ("people", "looks", "split", "preset", "quick", "set")}, base)
     cases = cases_of(out, options.people, options.looks, options.split, options.quick)
+    book = Results((options.doc.parent / options.doc.stem if options.doc else out) / "results.jsonl", out)
+    tasks = [(case, name) for case in cases for name in chosen if not book.has(case.folder, name)]
+    waiting = list(dict.fromkeys(case for case, _ in tasks))
+    first_phases = {(case, tokens_of(case, configs[name])): configs[name] for case, name in tasks}
     started, context = time.monotonic(), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
-        list(pool.map(prepare, cases, [base] * len(cases)))
-    tasks = [(case, name) for case in cases for name in chosen]
     # A process a task: what a method needs of memory is its own, and two single-threaded ones use two cores.
     with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        runs = pool.map(run_case, [case for case, _ in tasks], [name for _, name in tasks], [configs[name] for _, name in tasks])
-        for done, ((case, name), _) in enumerate(zip(tasks, runs, strict=True), 1):
-            print(f"{done} of {len(tasks)}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
-    rows = [json.loads((case.folder / name / "scores.json").read_text()) for case, name in tasks]
-    results = {"options": json.loads((out / "options.json").read_text()), "summary": summarise(rows), "rows": rows}
-    write_json(out / "results.json", results)
-    print(write_document(options.doc, out, cases, chosen, results["summary"]))
+        list(pool.map(prepare, waiting, [base] * len(waiting)))
+        list(pool.map(invert, [case for case, _ in first_phases], first_phases.values()))
+        runs = {pool.submit(run_case, case, name, configs[name]): f"{case.folder.relative_to(out)} {name}" for case, name in tasks}
+        for done, run in enumerate(as_completed(runs), 1):
+            book.add(run.result())
+            print(f"{done} of {len(tasks)}, {time.monotonic() - started:.0f} s: {runs[run]}", flush=True)
+    summary = summarise([row for row in book.rows if row["method"] in chosen])
+    print(write_document(options.doc, out, cases, chosen, summary))
     return 0
+
+
+class Results:
+    """The finished rows (:func:`measure`) of one set of options, a line of JSON each after a line with the options.
+
+    Raises SystemExit for a file of other options.
+    """
+
+    def __init__(self, path: Path, out: Path) -> None:
+        self.path, self.out, self.rows = path, out, list[dict[str, Any]]()
+        options = {"options": json.loads((out / "options.json").read_text())}
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(options) + "\n")
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        if lines[0] != options:
+            raise SystemExit(f"{path} holds results of other options, knobs or another pack; move it away")
+        self.rows = lines[1:]
+
+    def has(self, case: Path, method: str) -> bool:
+        """Whether that pair's row is there."""
+        return any((row["case"], row["method"]) == (str(case.relative_to(self.out)), method) for row in self.rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a finished row."""
+        row = row | {"case": str(Path(row["case"]).relative_to(self.out))}
+        self.rows.append(json.loads(json.dumps(row), parse_float=lambda number: round(float(number), 5)))
+        write_text(self.path, self.path.read_text() + json.dumps(self.rows[-1]) + "\n")
 
 
 def configure(base: str, method: Method, quick: bool = False, overrides: Sequence[str] = ()) -> Config:
@@ -129,17 +161,24 @@ def prepare(case: Case, config: Config) -> None:
         stages.preprocess(case.photos, case.looks, case.folder / "prepared", config)
 
 
-def run_case(case: Case, name: str, config: Config) -> None:
-    """Train a method on a pair, draw, measure: `<pair>/<method>/scores.json`; finished steps are not repeated."""
+def tokens_of(case: Case, config: Config) -> Path:
+    """Where the pair's tokens of phase 1 lie; of all methods whose first phase is the same, in one place."""
+    return case.folder / f"tokens-{config.digest('training', 'inversion')[:12]}"
+
+
+def invert(case: Case, config: Config) -> None:
+    """Phase 1 of a pair."""
+    if not (tokens_of(case, config) / MANIFEST).is_file():
+        stages.invert(case.folder / "prepared", tokens_of(case, config), config, 0, _checkpoints(case))
+
+
+def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
+    """Tune a method on a pair, draw, measure: the row; finished steps are not repeated."""
     folder, prepared = case.folder / name, case.folder / "prepared"
-    if (folder / "scores.json").is_file():
-        return
-    made = {part: folder / part for part in ("tokens", "adapter", "images", "evaluation", "portraits", "processed")}
-    checkpoints = case.folder.parents[1] / "checkpoints"  # one for all: class pictures and latents are drawn once
+    made = {part: folder / part for part in ("adapter", "images", "evaluation", "portraits", "processed")}
     compared = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"baseline_images": 0})})
     steps = {
-        "tokens": lambda: stages.invert(prepared, made["tokens"], config, 0, checkpoints),
-        "adapter": lambda: stages.tune(prepared, made["tokens"], made["adapter"], config, 0, checkpoints),
+        "adapter": lambda: stages.tune(prepared, tokens_of(case, config), made["adapter"], config, 0, _checkpoints(case)),
         "images": lambda: stages.generate(made["adapter"], made["images"], config if name == "magicapture" else compared, None, None),
         "evaluation": lambda: stages.evaluate(made["images"], prepared, made["evaluation"], config),
     }
@@ -153,7 +192,7 @@ def run_case(case: Case, name: str, config: Config) -> None:
             content = read_manifest(made["adapter"], "adapter")["content"]
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             write_json(folder / "cost.json", {"seconds": content["train_seconds"], "steps": content["last_step"], "megabytes": round(peak)})
-    write_json(folder / "scores.json", measure(case, name, made, config) | json.loads((folder / "cost.json").read_text()))
+    return measure(case, name, made, config) | json.loads((folder / "cost.json").read_text())
 
 
 def measure(case: Case, name: str, made: dict[str, Path], config: Config) -> dict[str, Any]:
@@ -203,13 +242,18 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return summary
 
 
+def _checkpoints(case: Case) -> Path:
+    """One folder for all: class pictures and latents are drawn once."""
+    return case.folder.parents[1] / "checkpoints"
+
+
 def _portraits(folder: Path) -> list[dict[str, Any]]:
     return [item for item in json.loads((folder / "scores.json").read_text())["items"] if item["kind"] == "portrait"]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of the pairs and results.json")
+    parser.add_argument("out", type=Path, help="folder of the pairs")
     parser.add_argument("--people", default="10", help="how many of the split, or a folder of folders of photos (default 10)")
     parser.add_argument("--looks", default="3", help="how many for each person, or a folder of folders of looks (default 3)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=f"default all: {', '.join(METHODS)}")

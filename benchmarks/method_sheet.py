@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import write_bytes, write_text
+from magicapture.artifacts import MANIFEST, write_bytes, write_text
 from magicapture.faces.prepared import PreparedSet
 from magicapture.world.sheet import contact_sheet
 
@@ -38,15 +38,17 @@ _HEAD = (
 def write_document(doc: Path | None, out: Path, cases: Sequence[Case], methods: Sequence[str], summary: Mapping[str, Any]) -> str:
     """The table (Markdown); with ``doc`` it is written there, below what stands above the first table line, and the sheet beside it."""
     text = table(methods, summary)
-    image = contact_sheet(*_pictures(cases[:_COLUMNS], methods))
-    file = (doc.parent / "method" if doc is not None else out) / "portraits.jpg"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=90)
-    write_bytes(file, buffer.getvalue())
+    folder = doc.parent / doc.stem if doc is not None else out
+    file = folder / "portraits.jpg"
+    shown = [case for case in cases if all((case.folder / name / "evaluation" / MANIFEST).is_file() for name in methods)]
+    if shown:  # else the sheet of the machine that trained them stays
+        buffer = BytesIO()
+        Image.fromarray(contact_sheet(*_pictures(shown[:_COLUMNS], methods))).save(buffer, "JPEG", quality=90)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, buffer.getvalue())
     if doc is not None:
         head = doc.read_text().split("\n| method |")[0].rstrip() if doc.is_file() else "# The method, measured"
-        write_text(doc, f"{head}\n\n{text}\n\n![portraits](method/{file.name})\n")
+        write_text(doc, f"{head}\n\n{text}\n\n![portraits]({doc.stem}/{file.name})\n")
     return text
 
 

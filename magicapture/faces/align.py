@@ -59,6 +59,15 @@ def warp(image: np.ndarray, transform: np.ndarray, width: int, height: int, bord
     return cv2.warpAffine(image, transform, (width, height), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=0)
 
 
+def on_grids(transform: np.ndarray, ratio: float = 1.0) -> np.ndarray:
+    """The (2, 3) matrix between pixel grids, as cv2 wants it, of a ``transform`` between positions (pixel centres lie at .5 there).
+
+    ``ratio``: the picture at hand is that many times smaller than the one whose positions ``transform`` takes.
+    """
+    turned = transform[:, :2] * ratio
+    return np.column_stack([turned, turned @ [0.5, 0.5] + transform[:, 2] - 0.5])
+
+
 def crop_matrix(keypoints: np.ndarray, size: int = 112) -> np.ndarray:
     """(2, 3) from the picture's pixel grid to that of a ``size`` px crop in ArcFace's framing; for :func:`warp`.
 

@@ -73,7 +73,7 @@ def _vae_worker(rank: int, processes: int, device: str, work: Path, part: str, s
         chroma = (difference - difference[:, [1, 2, 0]]).square().mean()
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
         alike = similarity(decoded, images).mean()
-        total = absolute + 2 * squared + 3 * chroma + 0.5 * edges + 0.3 * (1 - alike) + 2e-3 * kl
+        total = absolute + 6 * squared + 3 * chroma + 0.5 * edges + 0.6 * (1 - alike) + 2e-3 * kl
         return {"total": total, "absolute": absolute, "squared": squared, "chroma": chroma, "alike": alike, "kl": kl}
 
     run.run(loss)

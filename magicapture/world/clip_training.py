@@ -74,7 +74,7 @@ def train_clip(
         guess = model.quality(image * CLIP_WIDTH**0.5)[:, 0]
         quality = F.mse_loss(guess, torch.from_numpy(levels).float().to(device))
         right = (logits.argmax(1) == torch.arange(BATCH, device=device)).float().mean()
-        return {"total": contrast + quality, "contrast": contrast, "quality": quality, "right": right}
+        return {"total": contrast + 2 * quality, "contrast": contrast, "quality": quality, "right": right}
 
     run.run(loss)
     write_clip(work / "pack", load_average(model, work / "clip").clip.cpu())

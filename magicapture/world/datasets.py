@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,4 +126,14 @@ def _write_shard(task: tuple[Plan, Path]) -> None:
     np.save(aside / "parsing.npy", np.stack([p.parsing for p in pictures]))
     np.save(aside / "keypoints.npy", np.stack([p.keypoints for p in pictures]).astype(np.float32))
     np.save(aside / "boxes.npy", np.stack([p.box for p in pictures]).astype(np.float32))
-    aside.rename(target)
+    publish(aside, target)
+
+
+def publish(aside: Path, target: Path) -> None:
+    """Give the finished folder ``aside`` its name; where another training was faster, whose shard is the same, it is thrown away."""
+    try:
+        aside.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        shutil.rmtree(aside)

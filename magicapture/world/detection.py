@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicapture.faces.align import on_grids
 from magicapture.packs import Pack
 from magicapture.world.architecture import RESOLUTION
 from magicapture.world.datasets import Samples, load_samples
@@ -223,7 +224,8 @@ def _place(
     ratio = samples.plan.size / source.shape[0]
     turned = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     shift = target - turned @ ((box[:2] + box[2:]) / 2)
-    image = cv2.warpAffine(source, np.column_stack([turned * ratio, shift]), (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+    transform = on_grids(np.column_stack([turned, shift]), ratio)
+    image = cv2.warpAffine(source, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
     corners = np.array([[box[0], box[1]], [box[2], box[1]], [box[0], box[3]], [box[2], box[3]]]) @ turned.T + shift
     # A face is round: its turned box is a little smaller than the box of the turned corners.
     loose = np.concatenate([corners.min(0), corners.max(0)])

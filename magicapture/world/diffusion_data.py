@@ -19,6 +19,7 @@ import numpy as np
 from magicapture.faces.classes import FACE_CLASSES
 from magicapture.world.architecture import RESOLUTION, TEXT_LENGTH
 from magicapture.world.captions import full_caption, random_caption
+from magicapture.world.datasets import publish
 from magicapture.world.looks import CLOTH_COLOURS, CLOTHES, LOOKS, Look
 from magicapture.world.nuisance import EXPRESSIONS, Nuisance
 from magicapture.world.objects import Pose, Texture, Thing, random_object_caption, render_object
@@ -80,7 +81,7 @@ def render_shard(folder: Path, index: int, people: str = "diffusion", looks: str
     for name, part in zip(PARTS, parts, strict=True):
         np.save(aside / f"{name}.npy", part)
     shutil.rmtree(aside / "tokenizer", ignore_errors=True)
-    os.rename(aside, target)
+    publish(aside, target)
     return target
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicapture.faces.align import on_grids
 from magicapture.faces.classes import FACE_CLASSES, PARSING_CLASSES
 from magicapture.packs import Pack
 from magicapture.world.datasets import Samples, load_samples
@@ -77,16 +78,16 @@ def _example(samples: Samples, row: int, rng: np.random.Generator) -> tuple[np.n
     size, source = PARSER_SIZE, samples.plan.size
     image, labels = samples.images[row], samples.parsing[row]
     image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    if rng.random() < 0.8:
-        angle, zoom = 0.12 * rng.standard_normal(), float(np.exp(0.16 * rng.standard_normal()))
-        cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-        turn, centre = np.array([[cos, -sin], [sin, cos]]), np.array([size / 2, size / 2])
-        transform = np.column_stack([turn, centre - turn @ centre + 0.05 * size * rng.standard_normal(2)])
-        fine = transform @ np.diag([size / source, size / source, 1.0])
-        image = cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        labels = cv2.warpAffine(labels, fine, (size, size), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    else:
-        labels = labels[source // size // 2 :: source // size, source // size // 2 :: source // size]
+    # Always moved by a part of a pixel: of an unmoved map's four labels a pixel, none lies in its middle.
+    turned = rng.random() < 0.8
+    angle, zoom = (0.12 * rng.standard_normal(), float(np.exp(0.16 * rng.standard_normal()))) if turned else (0.0, 1.0)
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    turn, centre = np.array([[cos, -sin], [sin, cos]]), np.array([size / 2, size / 2])
+    move = 0.05 * size * rng.standard_normal(2) if turned else rng.uniform(-0.5, 0.5, 2)
+    transform = np.column_stack([turn, centre - turn @ centre + move])
+    image = cv2.warpAffine(image, on_grids(transform), (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    fine = on_grids(np.column_stack([turn * (size / source), transform[:, 2]]))
+    labels = cv2.warpAffine(labels, fine, (size, size), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     if rng.random() < 0.6:
         image = cv2.resize(cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_LINEAR)
     return wear(image, rng) if rng.random() < 0.5 else image, labels

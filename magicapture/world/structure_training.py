@@ -25,6 +25,7 @@ from magicapture.packs import Pack
 from magicapture.scoring.structure import StructureScorer
 from magicapture.world.architecture import RESOLUTION
 from magicapture.world.clip_training import spoil
+from magicapture.world.datasets import publish
 from magicapture.world.looks import Look
 from magicapture.world.loop import Run, autocast, load_average
 from magicapture.world.networks import STRUCTURE_MEAN, STRUCTURE_PATCH, STRUCTURE_STD, STRUCTURE_WIDTH, build_structure
@@ -189,7 +190,7 @@ def _write_shard(task: tuple[Path, str]) -> None:
     for name, arrays in zip(("images", "parts"), zip(*rows, strict=True), strict=True):
         stacked = np.stack(arrays)
         np.save(aside / f"{name}.npy", stacked.reshape(SHARD, 2, *stacked.shape[1:]))
-    aside.rename(target)
+    publish(aside, target)
 
 
 def _thing(split: str, shape: int, texture: int) -> tuple[np.ndarray, np.ndarray]:

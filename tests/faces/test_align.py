@@ -3,9 +3,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from insightface.utils.face_align import estimate_norm, norm_crop
 
-from magicapture.faces.align import FFHQ, align, arcface_template, matrix, warp
+from magicapture.faces.align import FFHQ, align, arcface_template, matrix, on_grids, warp
 
 
 @pytest.mark.parametrize("size", [112, 224, 128, 256])
@@ -73,3 +75,17 @@ def test_refuses_what_has_no_alignment() -> None:
         matrix(np.full((5, 2), 7.0))
     with pytest.raises(ValueError, match="multiple of 112 or 128 px, got 100"):
         matrix(arcface_template(112), 100)
+
+
+@given(
+    st.floats(-3, 3), st.floats(0.2, 4), st.tuples(st.floats(-50, 50), st.floats(-50, 50)), st.floats(0.25, 4),
+    st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
+)  # fmt: skip
+def test_a_matrix_of_grids_takes_pixel_centres_to_where_the_positions_go(
+    angle: float, scale: float, shift: tuple[float, float], ratio: float, pixel: tuple[float, float]
+) -> None:
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    transform = np.column_stack([turn, shift])
+    position = (np.array(pixel) + 0.5) * ratio  # in the larger picture
+    wanted = turn @ position + shift
+    np.testing.assert_allclose(on_grids(transform, ratio) @ [*pixel, 1] + 0.5, wanted, atol=1e-9)

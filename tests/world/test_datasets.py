@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magicapture.world.datasets import PLANS, Plan, Samples, load_samples, person_of, picture_of
+from magicapture.world.datasets import PLANS, Plan, Samples, load_samples, person_of, picture_of, publish
 from magicapture.world.splits import seeds
 
 _WORDS = ("skin", "hair_style", "hair_colour", "beard", "glasses")
@@ -46,3 +46,13 @@ def test_recognisers_train_on_different_people() -> None:
     sets = [set(seeds("people", PLANS[name].people)[: PLANS[name].groups]) for name in ("recogniser", "judge", "referee")]
     assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
     assert Plan("train", "train", 64, 3, 4, 2).count == 30
+
+
+def test_of_two_trainings_that_render_the_same_shard_one_is_kept(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "images.npy").write_text(name)
+        publish(tmp_path / name, tmp_path / "000000")
+    assert (tmp_path / "000000" / "images.npy").read_text() == "first" and [p.name for p in tmp_path.iterdir()] == ["000000"]
+    with pytest.raises(OSError):
+        publish(tmp_path / "lost", tmp_path / "000001")

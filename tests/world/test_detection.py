@@ -65,3 +65,19 @@ def test_every_face_is_answered_for_and_decodes_to_itself(scenes) -> None:
 def test_overlap_of_boxes_as_distances() -> None:
     boxes = torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, 1]])
     torch.testing.assert_close(overlap(boxes, torch.tensor([[1.0, 1, 1, 1], [2, 1, 0, 1]])), torch.tensor([1.0, 1 / 3]))
+
+
+@pytest.mark.parametrize("scale", [0.2, 0.3, 0.4, 0.5])
+@pytest.mark.parametrize("turn", [0.0, 0.3])
+def test_key_points_lie_where_the_picture_shows_them(portraits: Samples, scale: float, turn: float) -> None:
+    """A light disc about each key point: the middle of its light is the key point to a tenth of a pixel, at every scale."""
+    y, x = np.mgrid[:256, :256] + 0.5
+    points = np.array([[70.0, 75], [180, 74], [128, 128], [80, 190], [178, 186]], np.float32)
+    for number, (u, v) in enumerate(points):
+        light = np.clip(16 - np.hypot(x - u, y - v), 0, 1)
+        image = np.repeat((255 * light).astype(np.uint8)[None, ..., None], 3, 3)
+        sample = Samples(portraits.plan, image, light[None].astype(np.uint8), points[None], np.array([[40.0, 40, 210, 220]]))
+        scene, _, found = detection._place(sample, 0, scale, turn, np.array([64.0, 64]), 128, 0)
+        weight = scene[..., 0].astype(float)
+        middle = [(weight * (axis[:128, :128])).sum() / weight.sum() for axis in (x, y)]
+        np.testing.assert_allclose(middle, found[number], atol=0.1)

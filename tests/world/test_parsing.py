@@ -40,3 +40,23 @@ def test_picture_and_labels_move_together(portraits: Samples) -> None:
         for c in hair_or_cloth:
             moved, still = image[labels == c].mean(0), portraits.images[row][portraits.parsing[row] == c].mean(0)
             assert np.abs(moved - still).max() < 40
+
+
+def test_edges_of_picture_and_labels_agree_to_a_small_part_of_a_pixel(portraits: Samples) -> None:
+    """A slanted edge at every angle: what the light half of the picture covers is what its label covers, and has the same middle."""
+    y, x = np.mgrid[:256, :256] + 0.5
+    offsets = []
+    for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
+        half = (x - 128) * np.cos(angle) + (y - 128) * np.sin(angle) > 0
+        sample = Samples(
+            portraits.plan, np.repeat(255 * half.astype(np.uint8)[None, ..., None], 3, 3), half.astype(np.uint8)[None], *[np.zeros(0)] * 2
+        )
+        for seed in range(3):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("magicapture.world.parsing.wear", lambda image, rng: image)
+                image, labels = _example(sample, 0, np.random.default_rng(seed))
+            grey = image[..., 0] / 255
+            # by how much the label's edge lies too far along its normal; a shift of the whole map is the mean of these vectors, twice
+            offset = (grey - labels).sum() / np.abs(np.stack(np.gradient(grey))).max(0).sum()
+            offsets.append(2 * offset * np.array([np.cos(angle), np.sin(angle)]))
+    assert np.abs(np.mean(offsets, 0)).max() < 0.04
