@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
 from magicapture.artifacts import content_hash, lineage_key, writing
 from magicapture.config import Config
 from magicapture.faces.concepts import named, spread
 from magicapture.generation.generator import Generator
 from magicapture.generation.prompts import attributes_prompt, base_prompt
+from magicapture.progress import progress
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def run(
         _carry(Path(adapter), draft.path / "training")
         (draft.path / "images").mkdir()
         items: list[dict[str, Any]] = []
-        for job, picture in tqdm(_pictures(generator, jobs), total=len(jobs), desc="generate", unit="picture", disable=None):
+        for job, picture in progress(_pictures(generator, jobs), total=len(jobs), what="generate", unit="picture"):
             file = f"images/{len(items):04d}.png"
             picture.save(draft.path / file)
             items.append({"file": file, **_record(job, config)})
