@@ -24,11 +24,16 @@ def progress(iterable: Iterable[Any] | None = None, *, total: int | None = None,
 
 
 class _Lines:
-    """A file for tqdm: what it would draw over the line before becomes a line of its own."""
+    """A file for tqdm: what it would draw over the line before becomes a line of its own, where it says that more is done."""
+
+    def __init__(self) -> None:
+        self.done = ""
 
     def write(self, text: str) -> None:
-        if text.strip():
+        done = text.strip().partition(",")[0]
+        if done and done != self.done:
             sys.stderr.write(f"{text.strip()}\n")
+            self.done = done
 
     def flush(self) -> None:
         sys.stderr.flush()

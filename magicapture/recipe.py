@@ -207,7 +207,8 @@ def standing(out: Path) -> list[str]:
     for folder in sorted(out.glob("seed-*")):
         steps = []
         for phase in ("inversion", "tuning"):
-            found = sorted(folder.glob(f"checkpoints/{phase}/{phase}-*/checkpoints/step-*"), key=lambda path: path.stat().st_mtime)
+            checkpoints = folder.glob(f"checkpoints/{phase}/{phase}-*/checkpoints/step-*")
+            found = sorted(checkpoints, key=lambda path: (path.stat().st_mtime, path.name))
             steps += [f"{phase} step {int(found[-1].name.removeprefix('step-'))}"] if found else []
         if steps:
             lines.append(f"{folder.name.replace('-', ' ')}: {', '.join(steps)}")

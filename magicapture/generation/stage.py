@@ -15,7 +15,7 @@ from magicapture.artifacts import content_hash, lineage_key, writing
 from magicapture.config import Config
 from magicapture.faces.concepts import named, spread
 from magicapture.generation.generator import Generator
-from magicapture.generation.prompts import attributes_prompt, base_prompt
+from magicapture.generation.prompts import attributes_prompt, base_prompt, without_tokens
 from magicapture.progress import progress
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def run(
     prompts = [each for prompt in prompts for each in spread(prompt, tokens)]
     generator.check(prompts, seeds)
     jobs, warnings = plan(prompts, seeds, generator.adapter.get("descriptions") or {}, config.evaluation.baseline_images)
-    warnings = generator.warnings([job.prompt for job in jobs]) + warnings
+    warnings = without_tokens(prompts, config.training.class_word) + generator.warnings([job.prompt for job in jobs]) + warnings
     for warning in warnings:
         _log.warning(warning)
     lineage = lineage_key(content_hash(adapter), config.digest(), json.dumps([prompts, seeds]))
