@@ -3,13 +3,15 @@
     python -m benchmarks.needs PHOTOS LOOKS --preset mini
 
 Every stage runs twice, with few and with more steps or pictures: the difference is the cost of one, the rest that of opening a stage. On
-a CPU the seconds are the process's CPU seconds, which other work on the machine hardly changes; on a GPU they are of the wall clock.
+a CPU the seconds are the process's CPU seconds, which other work on the machine changes less than the wall clock's; on a GPU they are of
+the wall clock. Best on a machine that does nothing else: its load is kept beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import tempfile
@@ -43,6 +45,8 @@ def main() -> None:
         "pack": load_pack(config.pack).name,
         "device": _device(config),
         "machine": _machine(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[2], 1),  # of the last 15 minutes: other work makes CPU seconds longer too
         "unit": "seconds of the wall clock" if clock is time.monotonic else f"CPU seconds, {config.training.threads} thread(s)",
         "date": datetime.now(UTC).date().isoformat(),
         "costs": costs,

@@ -121,6 +121,8 @@ def generate(
     folder = options.one("the adapter", adapter, adapter_named)
     if folder is None or out is None:
         raise options.OptionsError("expected an adapter folder and --out FOLDER")
+    if not post:
+        options.refuse(options.GENERATE, given, ("upscale", "restore", "fidelity"), "--no-postprocess")
     overrides = options.overrides(options.GENERATE, given, knobs or ())
     config = _config(folder, "adapter", preset, overrides)
     seeds = options.seeds(seed or [], count, config.generation.seeds)

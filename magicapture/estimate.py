@@ -94,4 +94,6 @@ def _costs(config: Config) -> tuple[dict[str, float] | None, str]:
         known = ", ".join(f"{each['pack']} on {each['device']}" for each in measured)
         return (None, f"pack {pack.name} on {config.device}: not measured (measured: {known}); python -m benchmarks.needs does")
     how = f"{entry['unit']} of {entry['machine']}, measured {entry['date']} with pack {entry['pack']}, times this run's counts"
+    if entry["load"] > entry["cores"]:
+        how += f"; that machine was busy (load {entry['load']:g} on {entry['cores']} cores), an idle one is faster"
     return entry["costs"], how

@@ -194,6 +194,13 @@ def one(what: str, first: Any, second: Any) -> Any:
     return second if first is None else first
 
 
+def refuse(table: Iterable[Option], given: Mapping[str, Any], names: Sequence[str], because: str) -> None:
+    """Raise OptionsError where one of these options was given although ``because`` leaves nothing for it to do."""
+    for option in table:
+        if option.name in names and given.get(option.name) not in (None, False):
+            raise OptionsError(f"{because} and {flag(option.name)} contradict one another; give one of them")
+
+
 def seeds(given: Sequence[int], count: int | None, usual: Sequence[int]) -> list[int]:
     """Seeds of generation: those given, or ``count`` of them from the first on; ``usual`` where none were given.
 

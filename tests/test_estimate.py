@@ -19,7 +19,10 @@ COSTS = dict.fromkeys(KINDS, 0.0)
 
 
 def _measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **costs: float) -> None:
-    entry = {"pack": "mini", "device": "cpu", "machine": "a machine", "unit": "CPU seconds", "date": "2026-01-01", "costs": COSTS | costs}
+    entry = {
+        "pack": "mini", "device": "cpu", "machine": "a machine", "unit": "CPU seconds", "date": "2026-01-01", "cores": 2, "load": 9.5,
+        "costs": COSTS | costs,
+    }  # fmt: skip
     (tmp_path / "measured.json").write_text(json.dumps([entry]))
     monkeypatch.setattr(estimates, "MEASURED", tmp_path / "measured.json")
 
@@ -52,7 +55,7 @@ def test_seconds_are_counts_times_costs(
     found = estimate(load_config("mini", overrides), seeds=2, pictures=9)
     assert {work.stage: work.seconds for work in found.stages}[stage] == 2.0 * count
     assert found.seconds == sum(work.seconds or 0 for work in found.stages)
-    assert found.memory == 1.5 and "a machine" in found.how
+    assert found.memory == 1.5 and "a machine" in found.how and "busy (load 9.5 on 2 cores)" in found.how
 
 
 def test_what_was_not_measured_is_not_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
