@@ -71,6 +71,8 @@ def train(
     places = {"photos": photos, "looks": looks}, {"photos": photos_named, "looks": looks_named}
     told = recipes.told(*places, out=into, preset=preset, seeds=dict.fromkeys(seed or []), register=register)
     run = recipes.plan(recipe, told, given, knobs or (), resume=resume)
+    if as_json and not dry_run:
+        raise options.OptionsError("--json is of --dry-run: a training prints where its artifacts lie")
     if dry_run:
         _tell_plan(run, as_json)
         return

@@ -106,6 +106,7 @@ def test_folders_that_are_missing_or_given_twice_are_named(tmp_path: Path) -> No
         (["train", "p", "l"], "missing: out"),
         (["train", "p", "l", "--photos", "q", "--out", tmp_path / "o"], "photos: p and q were given"),
         (["train", "--resume", "--out", tmp_path], "nothing to resume"),
+        (["train", "p", "l", "--out", tmp_path / "o", "--json"], "--json is of --dry-run"),
         (["generate", "--out", tmp_path / "o"], "expected an adapter folder and --out"),
         (["generate", "a", "--no-postprocess", "--fidelity", "1", "--out", tmp_path / "o"], "--no-postprocess and --fidelity"),
         (["generate", "a", "--adapter", "b", "--out", tmp_path / "o"], "the adapter: a and b were given"),

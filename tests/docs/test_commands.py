@@ -55,11 +55,10 @@ def blocks(document: str) -> list[Block]:
 def folder(tmp_path: Path) -> Path:
     """Where a reader stands: data/, and the command on the PATH."""
     write_samples(tmp_path / "data", count=2, size=128)
-    command = tmp_path / "bin" / "magicapture"
-    command.parent.mkdir()
-    command.write_text(COMMAND)
-    command.chmod(0o755)
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / "bin").mkdir()
+    for name, text in (("magicapture", COMMAND), ("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
     return tmp_path
 
 
