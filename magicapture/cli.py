@@ -1,6 +1,7 @@
-"""The command line: ``magicapture train | generate | evaluate | data | packs | registry | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | data | packs | registry | config | doctor | track``.
 
-Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses.
+Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses. Exit status: see
+:mod:`magicapture.exits`.
 """
 
 from __future__ import annotations
@@ -8,29 +9,32 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import registry_cli
+from magicapture import config_cli, options, packs_cli, registry_cli
+from magicapture.options_cli import takes
 
 if TYPE_CHECKING:
     from magicapture.config import Config
+    from magicapture.recipe import Run
 
 app = typer.Typer(
     name="magicapture",
     help="Personalised portraits: photos of a person and images of a look in; ranked, measured portraits and a registered model out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},  # --lora_rank, as the original code has it
 )
-packs = typer.Typer(help="The packs of weights: list, fetch, convert, verify.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(packs, name="packs")
 data = typer.Typer(help="Versioned pictures: add those of a subject or a style.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
+app.add_typer(packs_cli.app, name="packs")
 app.add_typer(registry_cli.app, name="registry")
+app.add_typer(config_cli.app, name="config")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"
@@ -38,56 +42,94 @@ Preset = Annotated[str | None, typer.Option("--preset", help="Preset name or YAM
 
 
 @app.command()
+@takes(options.TRAIN)
 def train(
-    photos: Annotated[str, typer.Argument(help=f"Photos of one person, or of a sub-folder for each of several: {PLACE}.")],
-    looks: Annotated[str, typer.Argument(help=f"Images of one look, or of a sub-folder for each of several: {PLACE}.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for every artifact of this run.")],
-    preset: Annotated[str, typer.Option("--preset", help="Preset name or YAML file.")] = "mini",
+    given: dict[str, Any],
+    photos: Annotated[str | None, typer.Argument(help=f"Photos of one person, or of a sub-folder for each of several: {PLACE}.")] = None,
+    looks: Annotated[str | None, typer.Argument(help=f"Images of one look, or of a sub-folder for each of several: {PLACE}.")] = None,
+    photos_named: Annotated[str | None, typer.Option("--photos", "--instance-data-dir", help="The same as the argument.")] = None,
+    looks_named: Annotated[str | None, typer.Option("--looks", "--style-data-dir", help="The same as the argument.")] = None,
+    into: Annotated[str | None, typer.Option("--out", "--output-dir", help="Folder for every artifact of this run.")] = None,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML with photos, looks, out, preset, seeds, register, knobs.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Preset name or YAML file; default: mini.")] = None,
     knobs: Set = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Training seed; repeatable, the judge picks the best.")] = None,
     register: Annotated[bool, typer.Option("--register", help="Register the best as a model version (MLflow).")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, as it was begun; refused where none is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it needs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: JSON, for programs.")] = False,
 ) -> None:
-    """From photos to evaluated portraits on this machine. Killed and started again, training goes on where it was."""
-    from magicapture import stages
-    from magicapture.config import load_config
+    """From photos to evaluated portraits on this machine. Killed and started again, training goes on where it was.
 
-    config = load_config(preset, knobs or ())
-    prepared = stages.preprocess(photos, looks, out / "prepared", config)
-    candidates: list[dict[str, Path]] = []
-    for number in dict.fromkeys(seed or [0]):
-        folder = out / f"seed-{number}"
-        checkpoints = folder / "checkpoints"
-        tokens = stages.invert(prepared, folder / "tokens", config, number, checkpoints / "inversion")
-        adapter = stages.tune(prepared, tokens, folder / "adapter", config, number, checkpoints / "tuning")
-        images = stages.generate(adapter, folder / "images", config)
-        portraits = stages.postprocess(images, folder / "portraits", config)
-        evaluation = stages.evaluate(portraits, prepared, folder / "evaluation", config)
-        made = {"tokens": tokens, "adapter": adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
-        candidates.append({"prepared": prepared, **made})
-        typer.echo(f"seed {number}: {_result(evaluation)}")
-    best = max(candidates, key=lambda candidate: _selection(candidate["evaluation"]))
-    typer.echo(f"best: {best['adapter']}")
-    if register:
-        _tell(stages.promote(candidates, out / "promotion", config))
+    The named options have the original code's names, with - or _; what each sets: docs/migrate.md.
+    """
+    from magicapture import recipe as recipes
+    from magicapture import stages
+
+    for note in options.notes(options.TRAIN, given):
+        typer.echo(f"note: {note}", err=True)
+    places = {"photos": photos, "looks": looks}, {"photos": photos_named, "looks": looks_named}
+    told = recipes.told(*places, out=into, preset=preset, seeds=dict.fromkeys(seed or []), register=register)
+    run = recipes.plan(recipe, told, given, knobs or (), resume=resume)
+    if as_json and not dry_run:
+        raise options.OptionsError("--json is of --dry-run: a training prints where its artifacts lie")
+    if dry_run:
+        _tell_plan(run, as_json)
+        return
+    for line in run.begin():
+        typer.echo(line, err=True)
+    with recipes.stoppable(run.out):
+        config, out = run.config, run.out
+        prepared = stages.preprocess(run.photos, run.looks, out / "prepared", config)
+        candidates: list[dict[str, Path]] = []
+        for number in run.seeds:
+            folder = out / f"seed-{number}"
+            checkpoints = folder / "checkpoints"
+            tokens = stages.invert(prepared, folder / "tokens", config, number, checkpoints / "inversion")
+            adapter = stages.tune(prepared, tokens, folder / "adapter", config, number, checkpoints / "tuning")
+            images = stages.generate(adapter, folder / "images", config)
+            portraits = stages.postprocess(images, folder / "portraits", config)
+            evaluation = stages.evaluate(portraits, prepared, folder / "evaluation", config)
+            made = {"tokens": tokens, "adapter": adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
+            candidates.append({"prepared": prepared, **made})
+            typer.echo(f"seed {number}: {_result(evaluation)}")
+        best = max(candidates, key=lambda candidate: _selection(candidate["evaluation"]))
+        typer.echo(f"best: {best['adapter']}")
+        if run.register:
+            _tell(stages.promote(candidates, out / "promotion", config))
 
 
 @app.command()
+@takes(options.GENERATE)
 def generate(
-    adapter: Annotated[Path, typer.Argument(help="An adapter folder that `train` wrote (seed-N/adapter).")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for images/ and portraits/.")],
+    given: dict[str, Any],
+    adapter: Annotated[Path | None, typer.Argument(help="An adapter folder that `train` wrote (seed-N/adapter).")] = None,
+    adapter_named: Annotated[Path | None, typer.Option("--adapter", "--lora-path", help="The same as the argument.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "--output-folder-prefix", help="Folder for images/ and portraits/; needed.")] = None,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", help="[V1]: the person, or [V1:name]; [V2]: the look; repeatable.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="One picture per prompt and seed; repeatable.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="So many pictures per prompt: seeds from the first --seed on.")
+    ] = None,
+    post: Annotated[bool, typer.Option("--postprocess/--no-postprocess", help="Upscale and restore; denied: images/ alone.")] = True,
     preset: Preset = None,
     knobs: Set = None,
 ) -> None:
     """Portraits from a trained adapter, upscaled and restored."""
     from magicapture import stages
 
-    config = _config(adapter, "adapter", preset, knobs)
-    images = stages.generate(adapter, out / "images", config, prompt, seed)
-    typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}")
+    folder = options.one("the adapter", adapter, adapter_named)
+    if folder is None or out is None:
+        raise options.OptionsError("expected an adapter folder and --out FOLDER")
+    if not post:
+        options.refuse(options.GENERATE, given, ("upscale", "restore", "fidelity"), "--no-postprocess")
+    overrides = options.overrides(options.GENERATE, given, knobs or ())
+    config = _config(folder, "adapter", preset, overrides)
+    seeds = options.seeds(seed or [], count, config.generation.seeds)
+    images = stages.generate(folder, out / "images", config, prompt, seeds)
+    typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}" if post else f"images: {images}")
 
 
 @app.command()
@@ -116,13 +158,15 @@ def track(folder: Annotated[Path, typer.Argument(help="The promotion folder of a
 
 
 @app.command()
-def doctor() -> None:
-    """What is installed, which packs, which device, what is missing and what to do about it."""
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False) -> None:
+    """What is installed, which packs, which device, what is missing and what to do about it; exit status 1 if something needed is."""
     from magicapture.doctor import examine
 
     findings = examine()
+    if as_json:
+        typer.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     width = max(len(finding.what) for finding in findings)
-    for finding in findings:
+    for finding in () if as_json else findings:
         typer.echo(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else '-   '} {finding.what:<{width}}  {finding.found}")
         if finding.remedy:
             typer.echo(f"     {'':<{width}}  -> {finding.remedy}")
@@ -166,88 +210,16 @@ def data_add_style(
     _add("style", name, pictures, preset, knobs, repository, remote, extend)
 
 
-@packs.command("list")
-def packs_list() -> None:
-    """The packs: which are there, their roles and licences, and whether commercial use is allowed."""
-    from magicapture.packs import load_pack, pack_names
-
-    for name in pack_names():
-        pack = load_pack(name)
-        missing = set(pack.missing())
-        needed = [role for role in missing if not pack.roles[role].optional]
-        state = "embedded" if pack.embedded else "fetched" if not needed else f"not there: {len(missing)} of {len(pack.roles)} roles"
-        fetch = f"; `magicapture packs fetch {name}`" if any(pack.roles[role].hub for role in missing) else ""
-        typer.echo(f"{pack.name} {pack.version} ({pack.resolution} px): {pack.description} [{state}{fetch}]")
-        for role, entry in sorted(pack.roles.items()):
-            use = "commercial use" if entry.commercial else "NOT for commercial use"
-            source = f", from {entry.hub}" if entry.hub else ", laid down by hand" if entry.by_hand else ""
-            source += ", optional" if entry.optional else ""
-            typer.echo(f"  {role:<17} {entry.path:<26} {entry.licence}, {use}{source}{', missing' if role in missing else ''}")
-
-
-@packs.command("fetch")
-def packs_fetch(
-    name: Annotated[str, typer.Argument(help="Pack name, or a folder with a pack.yaml.")],
-    to: Annotated[Path | None, typer.Option("--to", help="Folder; default: the user's pack folder (MAGICAPTURE_PACKS).")] = None,
-) -> None:
-    """Fetch a pack's files from the model hub. Cut off and started again, it goes on where it was."""
-    from magicapture.packs.fetch import fetch
-
-    pack = fetch(name, to, typer.echo)
-    for role, entry in sorted(pack.roles.items()):
-        if not entry.commercial:
-            typer.echo(f"NOT for commercial use: {role} ({entry.licence})")
-    typer.echo(f"fetched: {pack.folder}" + (f"; use it with --set pack={pack.folder}" if to else ""))
-
-
-@packs.command("convert")
-def packs_convert(
-    source: Annotated[Path, typer.Argument(metavar="IN.pth", help="backbone.pth as arcface_torch publishes it (IResNet-18, 50, 100).")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write, in the pack's folder.")],
-) -> None:
-    """Published weights of a recogniser, a pickle, to the safetensors file that a pack holds. Runs nothing that is in the pickle."""
-    from magicapture.artifacts import sha256_file
-    from magicapture.backbones.convert import convert
-
-    architecture = convert(source, target)
-    typer.echo(f"wrote {target} ({architecture}, sha256 {sha256_file(target)})")
-    typer.echo("The role of pack.yaml that names this file (NAME_torch, for tuning.recogniser=NAME) has to say:")
-    typer.echo(f"    sha256:\n      {target.name}: {sha256_file(target)}\n    settings:\n      architecture: {architecture}")
-
-
-@packs.command("verify")
-def packs_verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Pack names or folders; default: all that are there.")] = None,
-) -> None:
-    """Check every weight file's sha256; exit status 1 if one is missing or altered."""
-    from magicapture.packs import load_pack, pack_names
-
-    bad: dict[str, None] = {}
-    for pack in map(load_pack, names or pack_names()):
-        if not names and len(pack.missing()) == len(pack.roles) and not pack.embedded:
-            typer.echo(f"{pack.name}  not fetched")
-            continue
-        for role, state in pack.verify().items():
-            typer.echo(f"{pack.name}  {role:<17} {state}")
-            if state != "ok":
-                bad[f"{role}: {pack.remedy(role)}"] = None
-    for remedy in bad:
-        typer.echo(remedy, err=True)
-    if bad:
-        raise typer.Exit(1)
-
-
 def main() -> None:
-    """Entry point: errors a person can act on are one line on stderr and exit status 2; others keep their traceback."""
+    """Entry point: errors a person can act on are one line on stderr, others keep their traceback (``magicapture.exits``)."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("magicapture").setLevel(logging.INFO)
     try:
         app()
     except Exception as error:
-        if not type(error).__module__.startswith("magicapture."):
-            raise
-        typer.echo(f"magicapture: {error}", err=True)
-        sys.exit(2)
+        from magicapture import exits
+
+        sys.exit(exits.status(error))
 
 
 def _add(
@@ -300,6 +272,30 @@ def _result(evaluation: Path) -> str:
     selection = _selection(evaluation)
     text = f"selection {selection:.4f}" if selection > float("-inf") else "no portrait has a face that the judge can find"
     return f"{text}, report {evaluation / 'report.html'}"
+
+
+def _tell_plan(run: Run, as_json: bool) -> None:
+    """``--dry-run``: what would be done, and what it needs."""
+    from magicapture.data import local
+    from magicapture.estimate import estimate
+    from magicapture.references.decode import scan_concepts
+
+    counts = []
+    for place, what in ((run.photos, "photos"), (run.looks, "looks")):
+        with local(place) as folder:
+            counts.append([len(found) for found in scan_concepts(folder, what).values()])
+    plan = estimate(run.config, len(run.seeds), sum(map(sum, counts)), len(counts[0]) * len(counts[1]))
+    if as_json:
+        told = {"photos": run.photos, "looks": run.looks, "out": str(run.out), "seeds": run.seeds, "register": run.register}
+        typer.echo(json.dumps({**told, **asdict(plan)}, indent=2))
+        return
+    typer.echo(f"would train on {run.photos} (person) and {run.looks} (look) into {run.out}, seeds {', '.join(map(str, run.seeds))}")
+    for work in plan.stages:
+        time = "" if work.seconds is None else f"{work.seconds:.0f} s"
+        typer.echo(f"  {work.stage:<15}{time:>7}  {work.does} -> {run.out / work.files}")
+    if plan.seconds is not None:
+        typer.echo(f"together {plan.seconds / 60:.1f} min, {plan.memory:.1f} GB of memory")
+    typer.echo(f"estimate: {plan.how}")
 
 
 def _tell(promotion: Path) -> None:

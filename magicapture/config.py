@@ -133,6 +133,7 @@ class Generation(Section):
     prompts: tuple[str, ...] = Field(("a photo of a [V1] person in the [V2] style",), min_length=1, description="[V1] and [V2] stand for the learnt tokens; where an adapter has several subjects or looks, for each in turn, and [V1:name] for one.")
     seeds: tuple[int, ...] = Field(tuple(range(1000, 1008)), min_length=1, description="One picture per prompt (per pair of several subjects and looks) and seed; disjoint from validation seeds.")
     batch: int = Field(4, ge=1, le=64, description="Pictures sampled at once.")
+    size: int | None = Field(None, ge=16, le=4096, description="Side in px of generated pictures; null: the pack's, at which its model was trained and draws best.")
 
 
 class Postprocessing(Section):

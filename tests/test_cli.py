@@ -31,7 +31,7 @@ def _run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProc
 
 def test_help_names_every_command() -> None:
     text = runner.invoke(app, ["--help"]).output
-    for command in ("train", "generate", "evaluate", "data", "packs", "doctor", "track"):
+    for command in ("train", "generate", "evaluate", "data", "packs", "config", "doctor", "track"):
         assert f"  {command} " in text
     assert "--set" in runner.invoke(app, ["train", "--help"]).output
     assert _run("--help").stdout.startswith("Usage: ")
@@ -79,6 +79,60 @@ def test_a_wrong_folder_is_named(tmp_path: Path) -> None:
         assert result.returncode == 2, result.stderr
         assert str(tmp_path) in result.stderr
         assert "manifest.json" in result.stderr
+
+
+def test_unknown_names_are_told_the_nearest() -> None:
+    for arguments, near in (
+        (["train", "--lora-rnak", "4"], "--lora-rank"),
+        (["trian"], "'train'"),
+        (["generate", "--guidence", "4"], "--guidance"),
+    ):
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == 2
+        assert near in result.output, result.output
+
+
+def test_names_of_the_original_with_hyphens_or_underscores(tmp_path: Path) -> None:
+    for options in (["--lora_rank=0", "--use_8bit_adam"], ["--lora-rank", "0", "--use-8bit-adam"]):
+        result = _run("train", "--instance_data_dir", "p", "--style-data-dir", "l", "--output_dir", tmp_path / "out", *options)
+        assert result.returncode == 2
+        assert "tuning.lora.rank = 0" in result.stderr
+        assert "note: --use-8bit-adam sets nothing" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_missing_or_given_twice_are_named(tmp_path: Path) -> None:
+    for arguments, said in (
+        (["train", "p", "l"], "missing: out"),
+        (["train", "p", "l", "--photos", "q", "--out", tmp_path / "o"], "photos: p and q were given"),
+        (["train", "--resume", "--out", tmp_path], "nothing to resume"),
+        (["train", "p", "l", "--out", tmp_path / "o", "--json"], "--json is of --dry-run"),
+        (["generate", "--out", tmp_path / "o"], "expected an adapter folder and --out"),
+        (["generate", "a", "--no-postprocess", "--fidelity", "1", "--out", tmp_path / "o"], "--no-postprocess and --fidelity"),
+        (["generate", "a", "--adapter", "b", "--out", tmp_path / "o"], "the adapter: a and b were given"),
+    ):
+        result = _run(*arguments)
+        assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+
+
+def test_shell_completion_knows_the_commands() -> None:
+    words = {"_MAGICAPTURE_COMPLETE": "complete_bash", "COMP_WORDS": "magicapture con", "COMP_CWORD": "1"}
+    code = "import sys; sys.argv = ['magicapture']; from magicapture.cli import main; main()"
+    environment = os.environ | words
+    result = subprocess.run((sys.executable, "-c", code), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["config"], result.stderr
+
+
+def test_reading_commands_speak_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGICAPTURE_PACKS", str(tmp_path / "nothing-fetched"))
+    found = json.loads(runner.invoke(app, ["doctor", "--json"]).stdout)
+    assert {"what", "ok", "found", "remedy", "needed"} == set(found[0])
+    packs = {pack["name"]: pack for pack in json.loads(runner.invoke(app, ["packs", "list", "--json"]).stdout)}
+    assert packs["mini"]["embedded"] and packs["mini"]["missing"] == []
+    assert packs["mini"]["roles"]["judge"]["licence"] == load_pack("mini").roles["judge"].licence
+    assert "diffusion" in packs["sd15"]["missing"]
+    states = json.loads(runner.invoke(app, ["packs", "verify", "--json"]).stdout)
+    assert states["sd15"] is None and set(states["mini"].values()) == {"ok"}
 
 
 def test_a_negative_seed_is_refused() -> None:

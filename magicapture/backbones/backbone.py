@@ -164,17 +164,24 @@ class Backbone(ABC):
         sampler: str,
         negative_prompt: str = "",
         batch: int = 4,
+        size: int | None = None,
     ) -> np.ndarray:
         """Generate one picture per (prompt, seed) pair: uint8 (N, H, W, 3) RGB.
 
         Picture i depends only on its own prompt and seed, whatever it shares a batch with: every picture has a generator
         of its own, on the CPU whatever the device, from which ancestral noise comes too. (Arithmetic of another batch size
         rounds differently: up to a level or two of 255.) ``guidance`` <= 1 leaves classifier-free guidance and the negative
-        prompt out, at half the time. ``sampler``: a name of :data:`sampling.SAMPLERS`. Raises BackboneError, ValueError.
+        prompt out, at half the time. ``sampler``: a name of :data:`sampling.SAMPLERS`. ``size``: side in px, ``resolution`` where
+        None. Raises BackboneError, ValueError.
         """
         if len(prompts) != len(seeds):
             raise BackboneError(f"sample: {len(prompts)} prompts but {len(seeds)} seeds; expected one seed for every prompt")
-        pictures = [np.empty((0, self.resolution, self.resolution, 3), np.uint8)]
+        side = self.resolution if size is None else size
+        multiple = self.scale * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        if side % multiple:
+            fits = max(round(side / multiple), 1) * multiple
+            raise BackboneError(f"size {side}: this model draws sides that are multiples of {multiple} px; the nearest is {fits}")
+        pictures = [np.empty((0, side, side, 3), np.uint8)]
         with torch.no_grad(), self.evaluating():
             for start in range(0, len(prompts), batch):
                 part = slice(start, start + batch)
@@ -186,6 +193,7 @@ class Backbone(ABC):
                     guidance=guidance,
                     sampler=sampler,
                     negative_prompt=negative_prompt,
+                    cells=side // self.scale,
                 )
                 decoded = (self.decode(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
                 pictures.append((decoded * 255).round().to(torch.uint8).cpu().numpy())

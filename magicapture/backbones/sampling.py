@@ -52,13 +52,18 @@ def denoise(
     guidance: float,
     sampler: str,
     negative_prompt: str = "",
+    cells: int | None = None,
 ) -> Tensor:
-    """Latents (N, C, h, w) fp32 sampled from noise, one per (prompt, seed) pair; conditional and unconditional rows in one pass."""
+    """Latents (N, C, h, w) fp32 sampled from noise, one per (prompt, seed) pair; conditional and unconditional rows in one pass.
+
+    ``cells``: their side; ``backbone.latent_size`` where None.
+    """
     scheduler = build_scheduler(sampler, backbone.schedule)
     scheduler.set_timesteps(steps, device=backbone.device)
     # Drawn on the CPU: the same seed gives the same noise on every device.
     generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
-    shape = (1, backbone.latent_channels, backbone.latent_size, backbone.latent_size)
+    side = backbone.latent_size if cells is None else cells
+    shape = (1, backbone.latent_channels, side, side)
     latents = torch.cat([torch.randn(shape, generator=generator) for generator in generators]).to(backbone.device)
     latents = latents * scheduler.init_noise_sigma
     guided = guidance > 1

@@ -66,7 +66,8 @@ class StableDiffusionXL(StableDiffusion):
         if text.pooled is None:
             raise BackboneError("predict: text without a pooled embedding; expected what encode_prompts of this backbone gives")
         # Original size, top left corner of the crop, target size: prepared pictures are whole pictures of this size.
-        sizes = [self.resolution, self.resolution, 0, 0, self.resolution, self.resolution]
+        height, width = (side * self.scale for side in latents.shape[-2:])
+        sizes = [height, width, 0, 0, height, width]
         time_ids = torch.tensor([sizes] * len(latents), dtype=self.dtype, device=self.device)
         return self.unet(
             latents.to(self.dtype),

@@ -70,6 +70,7 @@ class Generator:
             sampler=knobs.sampler,
             negative_prompt=knobs.negative_prompt,
             batch=knobs.batch,
+            size=knobs.size,
         )
 
     def check(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:

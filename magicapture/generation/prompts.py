@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 PLAIN = "a photo of a person"
 
@@ -21,6 +22,23 @@ _NO_NOUN = re.compile(
     "wearing|holding|standing|sitting|walking|looking|smiling|laughing|riding|reading|playing|posing",
     re.IGNORECASE,
 )
+
+
+TEMPLATE = "a photo of a [V1] person in the [V2] style"
+
+
+def without_tokens(prompts: Iterable[str], word: str = "person") -> list[str]:
+    """A warning for every prompt that names neither person nor look: nothing of what was learnt would be in its picture.
+
+    >>> without_tokens(["[V1:anna] at the beach", "a dog"])[0][:45]
+    "prompt 'a dog' has neither [V1] (the person) "
+    """
+    template = TEMPLATE.replace("person", word)
+    return [
+        f"prompt {prompt!r} has neither [V1] (the person) nor [V2] (the look), so nothing learnt will show; write for example {template!r}"
+        for prompt in dict.fromkeys(prompts)
+        if not re.search(r"\[V[12](?::[^\]]*)?\]", prompt, re.IGNORECASE)
+    ]
 
 
 def base_prompt(prompt: str) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
 from magicapture.artifacts import content_hash, lineage_key, writing
 from magicapture.config import Config
 from magicapture.faces.concepts import named, spread
 from magicapture.generation.generator import Generator
-from magicapture.generation.prompts import attributes_prompt, base_prompt
+from magicapture.generation.prompts import attributes_prompt, base_prompt, without_tokens
+from magicapture.progress import progress
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def run(
     prompts = [each for prompt in prompts for each in spread(prompt, tokens)]
     generator.check(prompts, seeds)
     jobs, warnings = plan(prompts, seeds, generator.adapter.get("descriptions") or {}, config.evaluation.baseline_images)
-    warnings = generator.warnings([job.prompt for job in jobs]) + warnings
+    warnings = without_tokens(prompts, config.training.class_word) + generator.warnings([job.prompt for job in jobs]) + warnings
     for warning in warnings:
         _log.warning(warning)
     lineage = lineage_key(content_hash(adapter), config.digest(), json.dumps([prompts, seeds]))
@@ -60,7 +60,7 @@ def run(
         _carry(Path(adapter), draft.path / "training")
         (draft.path / "images").mkdir()
         items: list[dict[str, Any]] = []
-        for job, picture in tqdm(_pictures(generator, jobs), total=len(jobs), desc="generate", unit="picture", disable=None):
+        for job, picture in progress(_pictures(generator, jobs), total=len(jobs), what="generate", unit="picture"):
             file = f"images/{len(items):04d}.png"
             picture.save(draft.path / file)
             items.append({"file": file, **_record(job, config)})

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, write_bytes, writing
 from magicapture.config import Config
@@ -18,6 +17,7 @@ from magicapture.faces.prepared import png
 from magicapture.packs import load_pack
 from magicapture.postprocessing.restore import Restorer
 from magicapture.postprocessing.upscale import Upscaler, consistent
+from magicapture.progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def run(images: str | Path, out: str | Path, config: Config) -> Path:
     lineage = lineage_key(SCHEMA, manifest["lineage"], *sorted(manifest["files"].values()), config.digest("postprocessing"), pack.digest())
     with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json", include={"pack", "postprocessing"})) as draft:
         items = []
-        for item in tqdm(manifest["content"]["items"], desc="postprocess", disable=None):
+        for item in progress(manifest["content"]["items"], what="postprocess", unit="picture"):
             picture = _read(folder / item["file"])
             name = Path(item["file"]).name
             write_bytes(draft.path / "before" / name, png(picture))

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from magicapture.artifacts import lineage_key
 from magicapture.config import Config
@@ -26,6 +25,7 @@ from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask, head_mask
 from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
+from magicapture.progress import progress
 from magicapture.references import duplicates, quality, things
 from magicapture.references.decode import Photo, decode, describe, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
@@ -113,7 +113,7 @@ class Preparer:
         what, inside = (f"{WHAT[name]} of {concept}", f"{concept}/") if concept else (WHAT[name], "")
         self.scores = []
         called = labels or [path.name for path in paths]
-        for path, label in zip(tqdm(paths, desc=f"preprocess {what}", disable=None), called):
+        for path, label in zip(progress(paths, what=f"preprocess {what}", unit="picture"), called):
             photo: Photo | None = None
             try:
                 photo = decode(path, self.knobs.max_pixels, alpha=self.objects and name == "source")

@@ -48,19 +48,23 @@ class CheckpointFolder:
         self.folder = folder
 
     def write(self, checkpoint: Checkpoint) -> Path:
-        """Write atomically, then drop all but the last two."""
+        """Write atomically, then drop all but the last two. Of one that cannot be written nothing is left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / f"step-{checkpoint.step:06d}"
         aside = Path(tempfile.mkdtemp(dir=self.folder, prefix=".writing-"))
         files = {}
-        for name, tensors in checkpoint.tensors.items():
-            data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-            write_bytes(aside / f"{name}.safetensors", data)
-            files[name] = hashlib.sha256(data).hexdigest()
-        write_json(aside / _STATE, {"step": checkpoint.step, "files": files, "notes": checkpoint.notes})
-        if target.exists():
-            shutil.rmtree(target)
-        os.rename(aside, target)
+        try:
+            for name, tensors in checkpoint.tensors.items():
+                data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
+                write_bytes(aside / f"{name}.safetensors", data)
+                files[name] = hashlib.sha256(data).hexdigest()
+            write_json(aside / _STATE, {"step": checkpoint.step, "files": files, "notes": checkpoint.notes})
+            if target.exists():
+                shutil.rmtree(target)
+            os.rename(aside, target)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         for old in self._folders()[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         return target

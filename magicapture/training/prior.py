@@ -11,6 +11,7 @@ from magicapture.artifacts import lineage_key, write_bytes
 from magicapture.backbones import Backbone
 from magicapture.config import Config
 from magicapture.packs import Pack
+from magicapture.progress import progress
 from magicapture.training.data import Example
 
 #: Seed of the first class picture, far from those of validation and of results.
@@ -28,7 +29,8 @@ def class_examples(backbone: Backbone, pack: Pack, config: Config, cache: Path) 
     path = cache / f"class-{key}.safetensors"
     if not path.is_file():
         means, stds = [], []
-        for start in range(0, knobs.class_images, sampling.batch):
+        starts = range(0, knobs.class_images, sampling.batch)
+        for start in progress(starts, total=len(starts), what="class pictures", unit="round"):
             seeds = [FIRST_SEED + i for i in range(start, min(start + sampling.batch, knobs.class_images))]
             pictures = backbone.sample(
                 [knobs.class_prompt] * len(seeds), seeds, steps=sampling.steps, guidance=sampling.guidance, sampler=sampling.sampler,

@@ -9,7 +9,8 @@ import hashlib
 import logging
 import math
 import platform
-import sys
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +19,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from magicapture import adapters
 from magicapture.backbones import Backbone
 from magicapture.config import Training
+from magicapture.progress import progress as progress_bar
 from magicapture.training import objective
 from magicapture.training.attention import AttentionMaps
 from magicapture.training.checkpoints import Checkpoint, CheckpointFolder, optimiser_tensors, restore_optimiser
@@ -92,13 +93,15 @@ class Trainer:
     def run(self, until_step: int | None = None) -> Progress:
         """Train up to ``until_step`` (default: all steps) and return where the run stands, with the last step validated.
 
-        Raises TrainingError when a loss or gradient is not finite; checkpoints written so far stay.
+        Raises TrainingError when a loss or gradient is not finite; checkpoints written so far stay. Ctrl-C (SIGINT) lets the step end,
+        writes a checkpoint and raises KeyboardInterrupt; a second one stops at once.
         """
         stop = self.recipe.steps if until_step is None else min(until_step, self.recipe.steps)
         progress = self._resume()
         started = time.monotonic() - progress.seconds
         self.backbone.gradient_checkpointing(self.config.gradient_checkpointing)
-        with torch.random.fork_rng(), self._training_mode(), self._bar(progress.step, stop) as bar:
+        bar = progress_bar(total=stop, done=progress.step, what=self.recipe.phase, unit="step")
+        with torch.random.fork_rng(), self._training_mode(), stop_asked() as asked, bar:
             while progress.step < stop:
                 line = self.step(progress.step)
                 progress.step += 1
@@ -111,11 +114,15 @@ class Trainer:
                 if self.recipe.validate and (progress.step == self.recipe.steps or (every and progress.step % every == 0)):
                     progress.score(progress.step, self.recipe.validate(progress.step), adapters.tensors(self.backbone))
                 progress.seconds = time.monotonic() - started
-                if progress.step % self.config.checkpoint_every == 0 or progress.step == stop:
+                if progress.step % self.config.checkpoint_every == 0 or progress.step == stop or asked.is_set():
                     self._checkpoint(progress)
+                if asked.is_set():
+                    raise KeyboardInterrupt
             if self.recipe.validate and (not progress.scores or progress.scores[-1]["step"] != progress.step):
                 # Stopped before the end: this score is for the artifact only, so that a continued run is as if it had never stopped.
                 progress.score(progress.step, self.recipe.validate(progress.step), adapters.tensors(self.backbone))
+            if asked.is_set():
+                raise KeyboardInterrupt
         self.backbone.gradient_checkpointing(False)
         return progress
 
@@ -183,10 +190,6 @@ class Trainer:
             f"Lower {self.recipe.phase}.learning_rate{precision}, and run again"
         )
 
-    def _bar(self, start: int, stop: int) -> Any:
-        interval = 0.2 if sys.stderr.isatty() else 10  # logs get a line now and then
-        return tqdm(total=stop, initial=start, desc=self.recipe.phase, unit="step", mininterval=interval)
-
     @contextmanager
     def _training_mode(self) -> Iterator[None]:
         """Adapter dropout on; everything else in the frozen networks is the same in both modes or stays in evaluation mode."""
@@ -203,6 +206,27 @@ class Trainer:
         finally:
             for module in dropouts:
                 module.eval()
+
+
+@contextmanager
+def stop_asked() -> Iterator[threading.Event]:
+    """Inside, the first SIGINT sets the event instead of raising KeyboardInterrupt; the second raises it."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set, and only there does Ctrl-C raise
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        log.info("stopping after this step; again to stop at once")
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

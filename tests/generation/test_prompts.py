@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magicapture.generation import attributes_prompt, base_prompt
+from magicapture.generation.prompts import without_tokens
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,12 @@ def test_world_descriptions_give_the_worlds_own_prompt() -> None:
     described = captions.attribute_prompt(person).removeprefix("a photo of ")
     style = captions.attribute_prompt(person, look).removeprefix(captions.attribute_prompt(person) + " , ")
     assert attributes_prompt(described, style) == whole
+
+
+def test_prompts_that_name_nothing_learnt_are_told_the_template() -> None:
+    named = ["a [V1] person", "in the [v2] style", "[V1:anna] and [V1:ben]"]
+    assert without_tokens(named) == []
+    warnings = without_tokens([*named, "a photo of <sks> person", "a photo of <sks> person"], "vase")
+    assert len(warnings) == 1
+    assert "'a photo of <sks> person'" in warnings[0]
+    assert "'a photo of a [V1] vase in the [V2] style'" in warnings[0]

@@ -10,10 +10,11 @@ from PIL import Image
 
 from magicapture import generation
 from magicapture.artifacts import read_manifest
+from magicapture.backbones import BackboneError
 from magicapture.config import Config, load_config
 from magicapture.generation import GenerationError
 from magicapture.generation.stage import plan
-from magicapture.packs import Pack
+from magicapture.packs import Pack, load_pack
 from tests.generation.conftest import DESCRIPTIONS, write_adapter
 
 
@@ -130,3 +131,22 @@ def test_a_plain_token_stands_for_each_of_several_in_turn(pack: Pack, config: Co
     for prompt in ("a [V1] person", "a [V1:eve] person"):
         with pytest.raises(GenerationError, match=r"is not a token of this adapter; it has \[V1:ann\], \[V1:bob\], \[V2\]"):
             generator.predict([prompt])
+
+
+def test_a_prompt_without_tokens_is_warned_of_and_drawn(adapter: Path, config: Config, tmp_path: Path) -> None:
+    out = generation.run(adapter, tmp_path / "images", config, ["a photo of a dog"], [1])
+    content = read_manifest(out, "images")["content"]
+    assert any("'a photo of a dog' has neither [V1]" in warning for warning in content["warnings"])
+    assert not any("a photo of a person" in warning.partition("write for example")[0] for warning in content["warnings"])  # of baselines
+    assert content["items"][0]["prompt"] == "a photo of a dog"
+
+
+def test_size_is_of_the_pictures(adapter: Path, config: Config, tmp_path: Path) -> None:
+    side = load_pack(config.pack).resolution * 2
+    out = generation.run(
+        adapter, tmp_path / "images", load_config(config, [f"generation.size={side}", "evaluation.baseline_images=0"]), None, [1]
+    )
+    with Image.open(out / "images/0000.png") as picture:
+        assert picture.size == (side, side)
+    with pytest.raises(BackboneError, match=rf"size {side + 1}: .* multiples of \d+ px; the nearest is {side}"):
+        generation.run(adapter, tmp_path / "other", load_config(config, [f"generation.size={side + 1}"]), None, [1])

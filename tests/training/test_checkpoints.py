@@ -81,3 +81,13 @@ def test_an_optimiser_goes_on_exactly() -> None:
     restore_optimiser(fresh, optimiser_tensors(optimiser))
     train(second, fresh, range(3, 6))
     assert torch.equal(second, whole)
+
+
+def test_of_a_checkpoint_that_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.write(checkpoint(2))
+    with pytest.raises(TypeError):
+        folder.write(Checkpoint(4, checkpoint(4).tensors, {"not JSON": object()}))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
+    found = folder.latest()
+    assert found is not None and found.step == 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +14,7 @@ from magicapture.config import Config
 from magicapture.packs import Pack
 from magicapture.training import objective
 from magicapture.training.session import Session
-from magicapture.training.trainer import Progress, Recipe, Trainer, TrainingError, fixed_threads
+from magicapture.training.trainer import Progress, Recipe, Trainer, TrainingError, fixed_threads, stop_asked
 from magicapture.training.tuning import build_recipe
 from tests.training.conftest import tiny_config
 
@@ -58,6 +60,36 @@ def test_a_resumed_run_equals_an_uninterrupted_one(make: Callable[..., Made], ov
     progress = second.run()
     assert progress.step == 6 and progress.curves == curves
     assert weights(second) == weights(whole)
+
+
+def test_ctrl_c_lets_the_step_end_and_what_follows_is_as_if_never_stopped(make: Callable[..., Made]) -> None:
+    whole, _ = make(folder="whole")
+    whole.run()
+
+    def interrupt(step: int) -> float:
+        if step == 3:  # between checkpoints, which are every 2 steps
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
+
+    first, session = make(folder="parts", validate=interrupt, sample_every=1)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    assert signal.getsignal(signal.SIGINT) is before
+    newest = session.checkpoints.path()
+    assert newest is not None and newest.name == "step-000003"
+    second, _ = make(folder="parts")
+    assert second.run().step == 6
+    assert weights(second) == weights(whole)
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_asked() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.wait(5)
+        os.kill(os.getpid(), signal.SIGINT)
+        asked.clear()
+        asked.wait(5)
 
 
 def test_a_damaged_newest_checkpoint_costs_steps_but_not_exactness(make: Callable[..., Made]) -> None:

@@ -1,0 +1,125 @@
+"""The command line of the knobs: ``magicapture config show | explain | diff | docs``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from magicapture.config import Config
+
+app = typer.Typer(help="Knobs: what is in force, what each does, what presets differ in.", no_args_is_help=True, rich_markup_mode=None)
+WHAT = "a preset, a YAML file, the folder of a run, or of an artifact that keeps all its knobs (tokens, adapter, images)"
+Source = Annotated[str, typer.Option("--preset", help=f"{WHAT[0].upper()}{WHAT[1:]}.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob on top; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+
+
+@app.command()
+def show(
+    sections: Annotated[list[str] | None, typer.Argument(help="Only these knobs or sections: tuning, tuning.lora.rank.")] = None,
+    preset: Source = "mini",
+    knobs: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Every knob's value in force, as YAML that --preset reads."""
+    from magicapture.recipe import flatten
+
+    values = dict(flatten(_load(preset, knobs).model_dump(mode="json")))
+    if sections:
+        names = [name for wanted in sections for name in _within(wanted, values)]
+        values = {name: values[name] for name in dict.fromkeys(names)}
+    typer.echo(json.dumps(values, indent=2) if as_json else _yaml(values), nl=as_json)
+
+
+@app.command()
+def explain(
+    names: Annotated[list[str], typer.Argument(metavar="KNOB...", help="Dotted name: tuning.steps.")],
+    preset: Source = "mini",
+    knobs: Set = None,
+    as_json: Json = False,
+) -> None:
+    """What a knob does: its value in force, its range, its source, and advice on when to move it."""
+    from magicapture.knobs import find
+    from magicapture.recipe import value_of
+
+    config = _load(preset, knobs)
+    found = [find(name) for name in names]
+    plain = json.loads(json.dumps([{"value": value_of(config, knob.name), **vars(knob)} for knob in found]))
+    if as_json:
+        typer.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
+        return
+    for knob, entry in zip(found, plain, strict=True):
+        typer.echo(f"{knob.name} = {json.dumps(entry['value'])}  (default {json.dumps(entry['default'])})")
+        typer.echo(f"  range   {knob.type}{f', {knob.range}' if knob.range else ''}")
+        typer.echo(f"  source  {knob.source or 'not stated'}")
+        typer.echo(f"  advice  {knob.advice}")
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(help=f"{WHAT[0].upper()}{WHAT[1:]}.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    as_json: Json = False,
+) -> None:
+    """The knobs that differ: value in the first, value in the second."""
+    from magicapture.recipe import flatten
+
+    old, new = (dict(flatten(_load(source, None).model_dump(mode="json"))) for source in (first, second))
+    changed = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
+    if as_json:
+        typer.echo(json.dumps(changed, indent=2))
+        return
+    width = max(map(len, changed), default=0)
+    for name, (before, after) in changed.items():
+        typer.echo(f"{name:<{width}}  {json.dumps(before)} -> {json.dumps(after)}")
+
+
+@app.command()
+def docs(options: Annotated[bool, typer.Option("--options", help="The table of docs/migrate.md instead.")] = False) -> None:
+    """docs/configuration.md as Markdown, from the knobs' declarations."""
+    from magicapture import knobs
+    from magicapture.options import markdown
+
+    typer.echo(markdown() if options else knobs.markdown(), nl=False)
+
+
+def _load(source: str, sets: list[str] | None) -> Config:
+    """The configuration of a preset, a file, a run or an artifact, with overrides. Raises ConfigError."""
+    from magicapture.artifacts import MANIFEST
+    from magicapture.config import Config, ConfigError, load_config
+    from magicapture.recipe import kept
+
+    folder = Path(source)
+    run = kept(folder)
+    if run is not None:
+        return load_config({"preset": run.preset, **run.knobs}, sets or ())
+    if not (folder / MANIFEST).is_file():
+        return load_config(source, sets or ())
+    made_with = json.loads((folder / MANIFEST).read_text())["config"]
+    missing = [name for name in Config.model_fields if name not in made_with]
+    if missing:
+        raise ConfigError(f"{folder} keeps only {', '.join(made_with)}, not {', '.join(missing)}; expected {WHAT}")
+    return load_config(made_with, sets or ())
+
+
+def _within(wanted: str, names: dict[str, Any]) -> list[str]:
+    from magicapture.knobs import find
+
+    return [name for name in names if name.startswith(f"{wanted}.")] or [find(wanted).name]
+
+
+def _yaml(values: dict[str, Any]) -> str:
+    import yaml
+
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        *parents, leaf = name.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[leaf] = value
+    return str(yaml.safe_dump(nested, sort_keys=False, allow_unicode=True))

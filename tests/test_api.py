@@ -1,0 +1,78 @@
+"""The library as the README uses it, and that importing it costs nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import magicapture
+from magicapture import MagiCapture
+from magicapture.api import Person
+from magicapture.artifacts import ArtifactError, sha256_file
+from magicapture.config import ConfigError
+from magicapture.options import OptionsError
+from magicapture.world.samples import write_samples
+
+ROOT = Path(__file__).parent.parent
+SHORT = ("inversion.steps=2", "tuning.steps=2", "tuning.samples=1", "tuning.sample_every=0", "training.augment.versions=1",
+         "training.rows=1", "training.threads=1", "generation.steps=2")  # fmt: skip
+PROMPT = "a photo of a [V1] person in the [V2] style , wearing sunglasses"
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    folder = tmp_path_factory.mktemp("pictures")
+    write_samples(folder, count=2, size=128)
+    return MagiCapture("mini", *SHORT).personalise(folder / "person", folder / "look")
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    code = "import json, sys, magicapture; print(json.dumps(sorted(sys.modules)))"
+    result = subprocess.run((sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"torch", "pydantic", "numpy", "magicapture.api"} & set(json.loads(result.stdout))
+    with pytest.raises(AttributeError, match="no attribute 'Magicapture'"):
+        magicapture.Magicapture  # noqa: B018
+
+
+def test_from_photos_to_the_best_portraits(person: Person, tmp_path: Path) -> None:
+    portraits = person.generate(PROMPT, count=3, seeds=[5])
+    assert [(portrait.seed, portrait.prompt, portrait.scores) for portrait in portraits] == [(seed, PROMPT, {}) for seed in (5, 6, 7)]
+    assert [portrait.seed for portrait in portraits[1:]] == [6, 7]
+    best = portraits.best()
+    assert sorted(portrait.seed for portrait in best) == [5, 6, 7]
+    assert [portrait.scores["rank"] for portrait in best] == [1, 2, 3]
+    assert [portrait.seed for portrait in portraits.best(2)] == [portrait.seed for portrait in best[:2]]
+    saved = portraits.best(2).save(tmp_path / "out")
+    assert [path.name for path in saved] == ["0000.png", "0001.png"]
+    assert sha256_file(saved[0]) == sha256_file(best[0].file)
+    with Image.open(saved[0]) as picture:
+        assert picture.size == (256, 256)
+    rows = json.loads((tmp_path / "out/portraits.json").read_text())
+    assert [row["seed"] for row in rows] == [portrait.seed for portrait in best[:2]]
+    assert rows[0]["scores"]["style"] == best[0].scores["style"]
+
+
+def test_temporary_folders_go_with_the_last_that_uses_them(person: Person) -> None:
+    portraits = person.generate(PROMPT, count=1)
+    file = portraits[0].file
+    first = portraits[:1]
+    del portraits
+    assert file.is_file()
+    del first
+    assert not file.exists()
+    assert (person.adapter / "manifest.json").is_file()
+
+
+def test_what_cannot_be_is_refused(person: Person, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tuning\.steps"):
+        MagiCapture("mini", "tuning.stepz=1")
+    with pytest.raises(OptionsError, match="--count 3 with 2 seeds"):
+        person.generate(PROMPT, count=3, seeds=[1, 2])
+    with pytest.raises(ArtifactError, match="expected a 'prepared' artifact"):
+        MagiCapture("mini").load(person.adapter, tmp_path)
+    assert MagiCapture("mini").load(person.adapter, person.prepared).adapter == person.adapter

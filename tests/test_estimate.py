@@ -1,0 +1,84 @@
+"""``train --dry-run``: counts from the knobs, seconds from what was measured, and nothing written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from magicapture import estimate as estimates
+from magicapture.cli import app
+from magicapture.config import load_config
+from magicapture.estimate import MEASURED, estimate
+from magicapture.world.samples import write_samples
+
+KINDS = {"open", "photo", "inversion_row", "tuning_row", "picture_step", "finish", "score", "memory_gb"}
+COSTS = dict.fromkeys(KINDS, 0.0)
+
+
+def _measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **costs: float) -> None:
+    entry = {
+        "pack": "mini", "device": "cpu", "machine": "a machine", "unit": "CPU seconds", "date": "2026-01-01", "cores": 2, "load": 9.5,
+        "costs": COSTS | costs,
+    }  # fmt: skip
+    (tmp_path / "measured.json").write_text(json.dumps([entry]))
+    monkeypatch.setattr(estimates, "MEASURED", tmp_path / "measured.json")
+
+
+def test_what_is_kept_as_measured_is_complete() -> None:
+    for entry in json.loads(MEASURED.read_text()):
+        assert set(entry["costs"]) == KINDS
+        assert all(value >= 0 for value in entry["costs"].values()) and entry["costs"]["tuning_row"] > 0
+        assert entry["machine"] and entry["date"] and entry["unit"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "stage", "count"),
+    [
+        ("photo", [], "preprocess", 9),
+        ("inversion_row", ["inversion.steps=10", "training.rows=3"], "inversion", 2 * 10 * 2 * 3),
+        ("tuning_row", ["tuning.steps=10", "training.rows=1", "training.accumulation=2"], "tuning", 2 * 10 * 3 * 2),
+        ("tuning_row", ["tuning.steps=10", "training.rows=1", "tuning.composed=false"], "tuning", 2 * 10 * 2),
+        ("picture_step", ["tuning.sample_every=0", "tuning.samples=3", "generation.steps=5"], "tuning", 2 * 3 * 5),
+        ("picture_step", ["generation.seeds=[1,2]", "evaluation.baseline_images=1", "generation.steps=5"], "generation", 2 * (2 + 2) * 5),
+        ("finish", ["generation.seeds=[1,2]", "evaluation.baseline_images=0"], "postprocessing", 2 * 2),
+        ("finish", ["postprocessing.upscale=false", "postprocessing.restore=false"], "postprocessing", 0),
+        ("score", ["generation.seeds=[1,2]", "evaluation.baseline_images=0"], "evaluation", 2 * 2),
+    ],
+)
+def test_seconds_are_counts_times_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, overrides: list[str], stage: str, count: int
+) -> None:
+    _measured(tmp_path, monkeypatch, **{kind: 2.0, "memory_gb": 1.5})
+    found = estimate(load_config("mini", overrides), seeds=2, pictures=9)
+    assert {work.stage: work.seconds for work in found.stages}[stage] == 2.0 * count
+    assert found.seconds == sum(work.seconds or 0 for work in found.stages)
+    assert found.memory == 1.5 and "a machine" in found.how and "busy (load 9.5 on 2 cores)" in found.how
+
+
+def test_what_was_not_measured_is_not_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _measured(tmp_path, monkeypatch)
+    found = estimate(load_config("sd15"))
+    assert found.seconds is None and found.memory is None
+    assert "not measured (measured: mini on cpu)" in found.how
+    assert all(work.seconds is None for work in found.stages)
+
+
+def test_a_dry_run_says_all_and_writes_nothing(tmp_path: Path) -> None:
+    write_samples(tmp_path / "data", count=2, size=64)
+    places = [str(tmp_path / "data/person"), str(tmp_path / "data/look"), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, ["train", *places, "--seed", "4", "--dry-run", "--json"])
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.stdout)
+    assert (plan["photos"], plan["seeds"], plan["stages"][0]["does"]) == (places[0], [4], "4 pictures")
+    assert [stage["stage"] for stage in plan["stages"]] == [
+        "preprocess", "inversion", "tuning", "generation", "postprocessing", "evaluation",
+    ]  # fmt: skip
+    text = CliRunner().invoke(app, ["train", *places, "--dry-run"]).stdout
+    assert f"-> {tmp_path / 'run/seed-N/adapter'}" in text and "estimate: " in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "empty"), *places[1:], "--dry-run"])
+    assert "holds no files" in str(result.exception)
