@@ -44,31 +44,32 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder for every artifact of this run.")],
     preset: Annotated[str, typer.Option("--preset", help="Preset name or YAML file.")] = "mini",
     knobs: Set = None,
-    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Training seed; repeatable, the judge picks the best.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="Training seed; repeatable: the best is kept (search.seeds).")
+    ] = None,
+    search_seeds: Annotated[
+        int | None, typer.Option("--search-seeds", min=1, help="Try so many seeds from 0 on; weak ones are stopped early.")
+    ] = None,
     register: Annotated[bool, typer.Option("--register", help="Register the best as a model version (MLflow).")] = False,
 ) -> None:
     """From photos to evaluated portraits on this machine. Killed and started again, training goes on where it was."""
-    from magicapture import stages
+    from magicapture import search, stages
     from magicapture.config import load_config
 
-    config = load_config(preset, knobs or ())
+    config = load_config(preset, [*(knobs or ()), *_searched(seed, search_seeds)])
+    search.candidates(config)  # what cannot be searched is refused before anything runs
     prepared = stages.preprocess(photos, looks, out / "prepared", config)
-    candidates: list[dict[str, Path]] = []
-    for number in dict.fromkeys(seed or [0]):
-        folder = out / f"seed-{number}"
-        checkpoints = folder / "checkpoints"
-        tokens = stages.invert(prepared, folder / "tokens", config, number, checkpoints / "inversion")
-        adapter = stages.tune(prepared, tokens, folder / "adapter", config, number, checkpoints / "tuning")
-        images = stages.generate(adapter, folder / "images", config)
-        portraits = stages.postprocess(images, folder / "portraits", config)
-        evaluation = stages.evaluate(portraits, prepared, folder / "evaluation", config)
-        made = {"tokens": tokens, "adapter": adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
-        candidates.append({"prepared": prepared, **made})
-        typer.echo(f"seed {number}: {_result(evaluation)}")
-    best = max(candidates, key=lambda candidate: _selection(candidate["evaluation"]))
-    typer.echo(f"best: {best['adapter']}")
+    found = search.run(prepared, out, config)
+    for line in found.lines():
+        typer.echo(line)
+    images = stages.generate(found.adapter, found.folder / "images", config)
+    portraits = stages.postprocess(images, found.folder / "portraits", config)
+    evaluation = stages.evaluate(portraits, prepared, found.folder / "evaluation", config)
+    typer.echo(f"seed {found.seed}: {_result(evaluation)}")
+    typer.echo(f"best: {found.adapter}")
     if register:
-        _tell(stages.promote(candidates, out / "promotion", config))
+        made = {"tokens": found.tokens, "adapter": found.adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
+        _tell(stages.promote([{"prepared": prepared, **made}], out / "promotion", config))
 
 
 @app.command()
@@ -79,14 +80,24 @@ def generate(
         list[str] | None, typer.Option("--prompt", help="[V1]: the person, or [V1:name]; [V2]: the look; repeatable.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="One picture per prompt and seed; repeatable.")] = None,
+    of: Annotated[int | None, typer.Option("--of", "--count", min=1, help="Draw so many of each prompt, from the seed on.")] = None,
+    best: Annotated[
+        int | None, typer.Option("--best", min=1, help="Keep the best of each prompt's portraits, with one face; scores: evaluation/.")
+    ] = None,
+    prepared: Annotated[Path | None, typer.Option("--prepared", help="For --best: the prepared folder; default: that of the run.")] = None,
     preset: Preset = None,
     knobs: Set = None,
 ) -> None:
     """Portraits from a trained adapter, upscaled and restored."""
-    from magicapture import stages
+    from magicapture import search, stages
 
     config = _config(adapter, "adapter", preset, knobs)
-    images = stages.generate(adapter, out / "images", config, prompt, seed)
+    seeds = search.drawn_seeds(config, seed, of, best)
+    if best is not None:
+        photos = prepared or adapter.resolve().parents[1] / "prepared"  # where `train` puts it
+        typer.echo(f"portraits: {search.best_of(adapter, photos, out, config, best, prompt, seeds)}")
+        return
+    images = stages.generate(adapter, out / "images", config, prompt, seeds)
     typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}")
 
 
@@ -280,6 +291,15 @@ def _config(folder: Path, kind: str, preset: str | None, knobs: list[str] | None
 
     made_with: dict[str, Any] = read_manifest(folder, kind)["config"]
     return load_config(preset or made_with, knobs or ())
+
+
+def _searched(seeds: list[int] | None, count: int | None) -> list[str]:
+    """The options of a search as knobs."""
+    from magicapture.config import ConfigError
+
+    if seeds and count is not None:
+        raise ConfigError(f"--search-seeds {count} and --seed {seeds[0]}: give how many seeds, or which, not both")
+    return [f"search.seeds={list(dict.fromkeys(seeds)) if seeds else count}"] if seeds or count is not None else []
 
 
 def _schema(folder: Path) -> str:

@@ -176,7 +176,7 @@ def test_stage_functions_have_the_designs_signatures() -> None:
         "invert": "prepared out config seed checkpoints",
         "tune": "prepared tokens out config seed checkpoints until_step=None",
         "generate": "adapter out config prompts=None seeds=None",
-        "postprocess": "images out config",
+        "postprocess": "images out config only=None",
         "evaluate": "images prepared out config",
         "promote": "candidates out config run=None",
     }
