@@ -86,11 +86,8 @@ def choose(rows: Sequence[Row], best: int) -> list[Row]:
         left = best
         for place, row in enumerate(own, 1):
             wanted = max(1, len(of_side(row.get("tokens", ()), SOURCE_TOKEN)))
-            fault = None
-            if row["face_count"] == 0:
-                fault = "no face is found"
-            elif row["face_count"] not in (None, wanted):
-                fault = f"{row['face_count']} faces are found, expected {wanted}"
+            found = row["face_count"]
+            fault = None if found in (None, wanted) else f"{found or 'no'} face{'' if found == 1 else 's'} found, expected {wanted}"
             kept = fault is None and left > 0
             left -= kept
             chosen.append(

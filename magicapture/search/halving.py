@@ -57,9 +57,9 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
     """Try what ``config.search`` says and keep the best adapter by the judge's score on the validation prompts and seeds.
 
     One candidate is trained from start to end, as without a search. Below ``out`` lie ``tokens`` (``tokens-1``, ... of further
-    inversions), ``<candidate>/adapter`` of each candidate as far as it was trained, ``checkpoints``, ``search.json`` and ``search.html``. A candidate
-    whose training fails is set aside and the rest go on. Killed and called again the search goes on, repeats no training that is finished
-    and ends with the same winner.
+    inversions), ``<candidate>/adapter`` of each candidate as far as it was trained, ``checkpoints``, ``search.json`` and ``search.html``. A
+    candidate whose training fails is set aside and the rest go on. Killed and called again the search goes on, repeats no training that is
+    finished and ends with the same winner.
 
     ``search.json``: ``key``; ``inversions``: name -> {steps, cpu_seconds}; ``candidates``: name -> {seed, knobs, state ("waiting",
     "training", "stopped", "failed", "finished", "best"), reason, checks [{step, judge (the best of its validations so far), cpu_seconds

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +65,7 @@ def test_checks_come_later_and_keep_fewer_until_one_is_left(count: int, reductio
     shares, left = [share for share, _ in found], [count, *(going for _, going in found)]
     assert (left[-1] == 1) is (count == 1 or reduction > 1)
     assert shares == sorted(set(shares)) and all(0 < share <= 0.5 for share in shares)
-    assert all(after * reduction >= before > after for before, after in zip(left, left[1:]))
+    assert all(after * reduction >= before > after for before, after in pairwise(left))
 
 
 @settings(deadline=None)
