@@ -94,6 +94,7 @@ def test_lock_refuses_what_is_not_installed(lock: ModuleType) -> None:
     ("modules", "absent"),
     [
         ("magicapture.cli", (*TORCH, *SERVICES, "numpy", "pydantic", "onnxruntime", "cv2")),
+        ("magicapture.search", (*TORCH, *SERVICES, "onnxruntime", "cv2")),
         ("magicapture.stages", (*TORCH, *SERVICES, "onnxruntime", "cv2")),
         ("magicapture.references", (*TORCH, *SERVICES)),
         ("magicapture.data,magicapture.references.intake", (*TORCH, *SERVICES)),

@@ -10,7 +10,6 @@ from pathlib import Path
 from magicapture import stages
 from magicapture.artifacts import write_json
 from magicapture.config import Config, ConfigError
-from magicapture.evaluation.ranking import choose
 from magicapture.search.halving import SearchError
 
 SELECTION = "selection.json"
@@ -51,6 +50,8 @@ def best_of(
 
     Raises SearchError when no portrait can be kept.
     """
+    from magicapture.evaluation.ranking import choose
+
     out = Path(out)
     drawn = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"baseline_images": 0})})
     images = stages.generate(adapter, out / "images", drawn, prompts, seeds)

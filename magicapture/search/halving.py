@@ -13,8 +13,6 @@ from typing import Any
 from magicapture import stages
 from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, write_json, write_text
 from magicapture.config import Config
-from magicapture.registry.lineage import stage_config
-from magicapture.search import sheet
 from magicapture.search.plan import Candidate, candidates, check_step, rounds
 
 RECORD = "search.json"
@@ -72,12 +70,15 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
     winner = search.winner()
     several = len(search.tried) > 1
     if several:
+        from magicapture.search import sheet  # what follows draws on torch, which refusing a knob does without
+
         write_text(search.out / SHEET, sheet.render(search.out, search.record))
     return Found(winner.seed, search.adapter(winner), search.out / winner.tokens, search.record, search.out / SHEET if several else None)
 
 
 class _Search:
     def __init__(self, prepared: Path, out: Path, tried: Sequence[Candidate], config: Config) -> None:
+        from magicapture.registry.lineage import stage_config
         from magicapture.training.checkpoints import code_hash
 
         self.prepared, self.out, self.tried = prepared, out, tried
