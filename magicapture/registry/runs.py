@@ -97,8 +97,8 @@ def read_config(config: str, overrides: Sequence[str]) -> Config:
     knobs = load_config(data if isinstance(data, dict) else config, overrides)
     if knobs.search != Search():
         raise ConfigError(
-            "the pipeline makes no search: it trains each of its seeds to the end and promotes the best; name the seeds to it and leave the "
-            "section search out, or search on one machine with `magicapture train`"
+            "the pipeline makes no search: it trains each of its seeds to the end and promotes the best; leave the section search out and "
+            "name the seeds to it, or search on one machine with `magicapture train`"
         )
     return knobs
 

@@ -56,8 +56,8 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
 
     One candidate is trained from start to end, as without a search. Below ``out`` lie ``tokens`` (``tokens-1``, ... of further
     inversions), ``<candidate>/adapter`` of each candidate as far as it was trained, ``checkpoints``, ``search.json`` and ``search.html``. A
-    candidate whose training fails is set aside and the rest go on. Killed and called again the search goes on, repeats no training that is
-    finished and ends with the same winner.
+    candidate whose training fails is set aside, and the best of those that had to stop takes its place. Killed and called again the search
+    goes on, repeats no training that is finished and ends with the same winner.
 
     ``search.json``: ``key``; ``inversions``: name -> {steps, cpu_seconds}; ``candidates``: name -> {seed, knobs, state ("waiting",
     "training", "stopped", "failed", "finished", "best"), reason, checks [{step, judge (the best of its validations so far), cpu_seconds
@@ -94,11 +94,13 @@ class _Search:
 
     def winner(self) -> Candidate:
         """Train and compare to the end. Every step of it is written down before the next begins."""
-        going = list(self.tried)
+        going, stopped = list(self.tried), list[Candidate]()
         for share, left in [*rounds(len(going), self.reduction), (1.0, 1)]:
             if share < 1 and len(going) <= left:
                 continue  # so many failed that nobody has to stop here
             going = [candidate for candidate in going if self._trained(candidate, share)]
+            while len(going) < left and stopped:  # who failed leaves a place to the best of those that had to stop
+                going += [candidate for candidate in [stopped.pop(0)] if self._trained(candidate, share)]
             if not going:
                 reasons = (f"{name}: {entry['reason']}" for name, entry in self.record["candidates"].items() if entry["state"] == "failed")
                 self._write(winner=None)
@@ -107,9 +109,11 @@ class _Search:
             going.sort(key=lambda candidate: -at[candidate.name]["judge"])  # stable: of equal scores the first stays first
             if share < 1:
                 for place, candidate in enumerate(going[left:], left + 1):
+                    entry = self.record["candidates"][candidate.name]
                     reason = f"{_ordinal(place)} of {len(going)} by the judge at step {at[candidate.name]['step']}; {left} went on"
-                    self.record["candidates"][candidate.name] |= {"state": "stopped", "reason": reason}
-                going = going[:left]
+                    if entry["state"] != "failed":  # taken up again later, in a search that is going on
+                        entry |= {"state": "stopped", "reason": reason}
+                going, stopped = going[:left], [*going[left:], *stopped]
                 self._write()
         for candidate in going[1:]:
             self.record["candidates"][candidate.name] |= {"state": "finished", "reason": f"trained to the end, {going[0].name} is better"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,26 @@ def test_a_candidate_that_diverges_is_set_aside_and_the_rest_go_on(prepared: Pat
     page = (tmp_path / "search.html").read_text()
     assert "loss or gradient is not finite" in page and "failed" in "".join(found.lines())
     assert _outcome(search.run(prepared, tmp_path, config).record) == _outcome(found.record)  # nor is it tried again
+
+
+def test_the_best_that_stopped_takes_the_place_of_one_that_fails_later(
+    whole: search.Found, prepared: Path, config: Config, tmp_path: Path
+) -> None:
+    """Where the record says that both of the second round diverged in it, the two that had stopped are trained instead."""
+    shutil.copytree(whole.folder.parent, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "search.json").read_text())
+    entries = record["candidates"]
+    leaders = [name for name, entry in entries.items() if len(entry["checks"]) > 1]
+    others = sorted(entries.keys() - set(leaders), key=lambda name: -entries[name]["checks"][0]["judge"])
+    for name in leaders:
+        entries[name] |= {"state": "failed", "reason": "diverged", "checks": entries[name]["checks"][:1]}
+    write_json(tmp_path / "out" / "search.json", record | {"winner": None, "cost": None})
+    found = search.run(prepared, tmp_path / "out", config)
+    after = found.record["candidates"]
+    assert found.record["winner"] in others and after[found.record["winner"]]["checks"][-1]["step"] == 8
+    assert [after[name]["state"] for name in leaders] == ["failed", "failed"]
+    assert [check["step"] for check in after[others[0]]["checks"]][:2] == [2, 4]
+    assert _outcome(search.run(prepared, tmp_path / "out", config).record) == _outcome(found.record)
 
 
 def test_when_all_fail_each_reason_is_told_and_a_second_call_tries_again(prepared: Path, pack: Pack, tmp_path: Path) -> None:
