@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -76,6 +77,22 @@ def test_cost_is_counted_and_bounded(whole: search.Found) -> None:
     assert cost["steps"] == inverted + sum(last.values()) == 4 + 2 + 2 + 4 + 8
     assert cost["full_steps"] == 4 + 8 and cost["ratio"] == pytest.approx(20 / 12, abs=1e-3) and cost["ratio"] <= 2
     assert cost["cpu_seconds"] > 0 and len(whole.record["inversions"]) == 1
+
+
+def test_the_sheet_shows_all_candidates_on_the_same_axes(whole: search.Found) -> None:
+    assert whole.sheet is not None
+    page = whole.sheet.read_text()
+    assert "http" not in page and "1.67 times" in page
+    shown = re.findall(r'<section class="(\w+)">\s*<h2>([^<]+)</h2>(.*?)</section>', page, re.DOTALL)
+    assert [state for state, _, _ in shown] == ["best", "stopped", "stopped", "stopped"]
+    assert {name for _, name, _ in shown} == set(whole.record["candidates"]) and shown[0][1] == whole.record["winner"]
+    axes = set()
+    for _, name, body in shown:
+        pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]+)"', body)
+        assert len({data for data, _ in pictures}) == 2 and all(alt.startswith(f"{name}, validation picture") for _, alt in pictures)
+        assert whole.record["candidates"][name]["reason"] in body
+        axes.add(tuple(re.findall(r"<text[^>]*>([^<]+)</text>", body)))
+    assert len(axes) == 1
 
 
 def test_the_winner_is_what_its_seed_alone_would_have_been(whole: search.Found, prepared: Path, config: Config, tmp_path: Path) -> None:
