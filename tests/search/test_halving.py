@@ -82,7 +82,7 @@ def test_cost_is_counted_and_bounded(whole: search.Found) -> None:
 def test_the_sheet_shows_all_candidates_on_the_same_axes(whole: search.Found) -> None:
     assert whole.sheet is not None
     page = whole.sheet.read_text()
-    assert "http" not in page and "1.67 times" in page
+    assert "://" not in page and "1.67 times" in page
     shown = re.findall(r'<section class="(\w+)">\s*<h2>([^<]+)</h2>(.*?)</section>', page, re.DOTALL)
     assert [state for state, _, _ in shown] == ["best", "stopped", "stopped", "stopped"]
     assert {name for _, name, _ in shown} == set(whole.record["candidates"]) and shown[0][1] == whole.record["winner"]
