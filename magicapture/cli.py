@@ -92,7 +92,7 @@ def generate(
     from magicapture import search, stages
 
     config = _config(adapter, "adapter", preset, knobs)
-    seeds = search.drawn_seeds(config, seed, of, best)
+    seeds = search.drawn_seeds(config, seed, of)
     if best is not None:
         photos = prepared or adapter.resolve().parents[1] / "prepared"  # where `train` puts it
         typer.echo(f"portraits: {search.best_of(adapter, photos, out, config, best, prompt, seeds)}")

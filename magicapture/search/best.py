@@ -16,21 +16,18 @@ SELECTION = "selection.json"
 log = logging.getLogger(__name__)
 
 
-def drawn_seeds(config: Config, given: Sequence[int] | None, count: int | None, best: int | None) -> list[int]:
+def drawn_seeds(config: Config, given: Sequence[int] | None, count: int | None) -> list[int]:
     """The seeds of each prompt's portraits: those given, or ``count`` in a row from the one given or the first of ``generation.seeds`` on.
 
     Raises ConfigError for options that contradict one another.
     """
     given = list(dict.fromkeys(given or ()))
-    if count is not None and len(given) > 1:
+    if count is None:
+        return given or list(config.generation.seeds)
+    if len(given) > 1:
         raise ConfigError(f"--of {count} with {len(given)} seeds: give the seeds, or how many from one on, not both")
-    if count is not None and count < 1:
-        raise ConfigError(f"--of {count}: expected how many portraits are drawn of each prompt, 1 or more")
     first = given[0] if given else config.generation.seeds[0]
-    drawn = list(range(first, first + count)) if count is not None else given or list(config.generation.seeds)
-    if best is not None and not 1 <= best <= len(drawn):
-        raise ConfigError(f"--best {best} of {len(drawn)}: expected 1 to {len(drawn)}; draw more with --of (as many --seed do too)")
-    return drawn
+    return list(range(first, first + count))
 
 
 def best_of(
@@ -48,8 +45,10 @@ def best_of(
     no face, or more than its prompt names, is not kept. ``out/images`` has all as they were drawn, ``out/evaluation`` their scores and
     report, ``out/selection.json`` of each {file, prompt, seed, rank, kept, reason, scores}: nothing is lost.
 
-    Raises SearchError when no portrait can be kept.
+    Raises ConfigError for more than are drawn, SearchError when no portrait can be kept.
     """
+    if not 1 <= best <= len(seeds):
+        raise ConfigError(f"--best {best} of {len(seeds)}: expected 1 to {len(seeds)}; draw more with --of (or name as many --seed)")
     from magicapture.evaluation.ranking import choose
 
     out = Path(out)

@@ -54,15 +54,15 @@ class Found:
 def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
     """Try what ``config.search`` says and keep the best adapter by the judge's score on the validation prompts and seeds.
 
-    One candidate is trained from start to end, as without a search. Below ``out`` lie ``tokens`` (``tokens-1``, ... of further
-    inversions), ``<candidate>/adapter`` of each candidate as far as it was trained, ``checkpoints``, ``search.json`` and ``search.html``. A
+    One candidate is trained from start to end, as without a search. Below ``out`` lie ``<candidate>/adapter`` of each candidate as far as it
+    was trained, ``tokens`` beside the first that shares them, ``checkpoints`` beside the first of all, ``search.json``, ``search.html``. A
     candidate whose training fails is set aside, and the best of those that had to stop takes its place. Killed and called again the search
     goes on, repeats no training that is finished and ends with the same winner.
 
-    ``search.json``: ``key``; ``inversions``: name -> {steps, cpu_seconds}; ``candidates``: name -> {seed, knobs, state ("waiting",
-    "training", "stopped", "failed", "finished", "best"), reason, checks [{step, judge (the best of its validations so far), cpu_seconds
-    since the check before}]}; ``cost``: {steps, full_steps (of one run), ratio, cpu_seconds (of all threads; what a killed process used
-    is not in it)}; ``winner``.
+    ``search.json``: ``key``; ``inversions``: candidate whose it is -> {steps, cpu_seconds}; ``candidates``: name -> {seed, knobs, state
+    ("waiting", "training", "stopped", "failed", "finished", "best"), reason, checks [{step, judge (the best of its validations so far),
+    cpu_seconds since the check before}]}; ``cost``: {steps, full_steps (of one run), ratio, cpu_seconds (of all threads; what a killed
+    process used is not in it)}; ``winner``.
 
     Raises ConfigError for a search that cannot be, SearchError when every candidate failed (of a single one its own error).
     """
@@ -73,7 +73,7 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
         from magicapture.search import sheet  # what follows draws on torch, which refusing a knob does without
 
         write_text(search.out / SHEET, sheet.render(search.out, search.record))
-    return Found(winner.seed, search.adapter(winner), search.out / winner.tokens, search.record, search.out / SHEET if several else None)
+    return Found(winner.seed, search.adapter(winner), search.tokens(winner), search.record, search.out / SHEET if several else None)
 
 
 class _Search:
@@ -84,13 +84,15 @@ class _Search:
         self.prepared, self.out, self.tried = prepared, out, tried
         self.reduction = config.search.reduction
         lineage = read_manifest(prepared, "prepared")["lineage"]
-        key = lineage_key(lineage, stage_config(config, "inversion"), stage_config(config, "tuning"), config.digest("search"))
-        # Apart for each search, since a candidate that was once trained further than a check cannot go back to it.
-        self.checkpoints = out / "checkpoints" / key
-        self.record = self._opened(lineage_key(key, code_hash()))
+        knobs = (stage_config(config, "inversion"), stage_config(config, "tuning"), config.digest("search"))
+        self.checkpoints = out / tried[0].name / "checkpoints"  # one for all: the latents in it are the same
+        self.record = self._opened(lineage_key(lineage, *knobs, code_hash()))
 
     def adapter(self, candidate: Candidate) -> Path:
         return self.out / candidate.name / "adapter"
+
+    def tokens(self, candidate: Candidate) -> Path:
+        return self.out / candidate.tokens / "tokens"
 
     def winner(self) -> Candidate:
         """Train and compare to the end. Every step of it is written down before the next begins."""
@@ -161,7 +163,8 @@ class _Search:
             entry |= {"state": "failed", "reason": str(error), "failed_cpu_seconds": round(time.process_time() - started, 2)}
             log.warning("%s is set aside: %s", candidate.name, error)
         else:
-            judge = max(score["judge"] for score in content["scores"])
+            # Up to the check alone: another search may have trained it further before.
+            judge = max(score["judge"] for score in content["scores"] if score["step"] <= step)
             entry["checks"].append({"step": step, "judge": round(judge, 5), "cpu_seconds": round(time.process_time() - started, 2)})
             log.info("%s: judge %.4f at step %d of %d", candidate.name, judge, step, steps)
         self._write()
@@ -172,7 +175,7 @@ class _Search:
             return
         started = time.process_time()
         first = self.tried[0].seed
-        stages.invert(self.prepared, self.out / candidate.tokens, candidate.config, first, self.checkpoints)
+        stages.invert(self.prepared, self.tokens(candidate), candidate.config, first, self.checkpoints / "inversion")
         self.record["inversions"][candidate.tokens] = {
             "steps": candidate.config.inversion.steps,
             "cpu_seconds": round(time.process_time() - started, 2),
@@ -180,8 +183,8 @@ class _Search:
         self._write()
 
     def _tune(self, candidate: Candidate, until_step: int | None) -> dict[str, Any]:
-        adapter, tokens = self.adapter(candidate), self.out / candidate.tokens
-        stages.tune(self.prepared, tokens, adapter, candidate.config, candidate.seed, self.checkpoints, until_step)
+        adapter, tokens, checkpoints = self.adapter(candidate), self.tokens(candidate), self.checkpoints / "tuning"
+        stages.tune(self.prepared, tokens, adapter, candidate.config, candidate.seed, checkpoints, until_step)
         content: dict[str, Any] = read_manifest(adapter, "adapter")["content"]
         return content
 

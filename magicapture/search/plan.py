@@ -19,7 +19,7 @@ _SECTIONS = ("training", "inversion", "tuning")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One adapter to try: ``knobs`` are what it has of the grid, ``config`` is whole, ``tokens`` names the folder of its inversion."""
+    """One adapter to try: ``knobs`` are what it has of the grid, ``config`` is whole; ``tokens``: whose inversion, by name, it shares."""
 
     name: str
     seed: int
@@ -34,18 +34,25 @@ def candidates(config: Config) -> list[Candidate]:
     Inversion is learnt once, with the first seed: the tokens go on training with each candidate, while an inversion for each would cost
     more than all of the tuning that halving saves (paper: 4 x 1200 of 2700 steps).
 
+    Where no validation comes before the first check, ``tuning.sample_every`` becomes the steps up to it: nothing else can be compared.
+
     Raises ConfigError for a seed or a knob that cannot be searched, before anything has run.
     """
     plain = config.model_copy(update={"search": Search()})
     found: list[Candidate] = []
     inversions: dict[str, str] = {}
-    for knobs in _combinations(config.search.grid):
+    grid, trained = list(_combinations(config.search.grid)), seeds(config.search)
+    first = min((share for share, _ in rounds(len(grid) * len(trained), config.search.reduction)), default=0)
+    for knobs in grid:
         chosen = load_config(plain, [f"{name}={json.dumps(value)}" for name, value in knobs.items()]) if knobs else plain
-        digest = chosen.digest("training", "inversion")
-        tokens = inversions.setdefault(digest, f"tokens-{len(inversions)}" if inversions else "tokens")
+        before, every = max(1, int(first * chosen.tuning.steps)), chosen.tuning.sample_every
+        if first and not 0 < every <= before:
+            chosen = load_config(chosen, [f"tuning.sample_every={before}"])
         label = "".join(f"-{name.rpartition('.')[2]}-{value}" for name, value in knobs.items())
-        for seed in seeds(config.search):
-            found.append(Candidate(re.sub(r"[^\w.-]+", "_", f"seed-{seed}{label}"), seed, knobs, chosen, tokens))
+        for seed in trained:
+            name = re.sub(r"[^\w.-]+", "_", f"seed-{seed}{label}")
+            tokens = inversions.setdefault(chosen.digest("training", "inversion"), name)
+            found.append(Candidate(name, seed, knobs, chosen, tokens))
     if len({candidate.name for candidate in found}) < len(found):
         raise ConfigError(f"search.grid: two combinations of {', '.join(config.search.grid)} give folders of the same name; try them apart")
     return found
@@ -72,11 +79,9 @@ def rounds(count: int, reduction: int) -> list[tuple[float, int]]:
 
 
 def check_step(config: Config, share: float) -> int:
-    """The step of tuning, at least 1, at which a share of the steps is done: the last validation before it, where there is one."""
-    if share == 1:
-        return config.tuning.steps
-    step, every = max(1, int(share * config.tuning.steps)), config.tuning.sample_every
-    return step - step % every if 0 < every <= step else step
+    """The step of tuning at which a share of the steps is done: the last validation before it, or the end."""
+    every = config.tuning.sample_every
+    return config.tuning.steps if share == 1 else max(1, int(share * config.tuning.steps)) // every * every
 
 
 def _combinations(grid: dict[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from magicapture.artifacts import read_manifest
 from magicapture.cli import app
 from magicapture.config import ConfigError, load_config
-from magicapture.search import drawn_seeds
+from magicapture.search import best_of, drawn_seeds
 from magicapture.world.samples import write_samples
 
 ROOT = Path(__file__).parents[2]
@@ -23,25 +23,19 @@ CONFIG = load_config("mini", ["generation.seeds=[70, 80]"])
 
 
 def test_seeds_are_those_given_or_a_row_of_them() -> None:
-    assert drawn_seeds(CONFIG, None, None, None) == [70, 80]
-    assert drawn_seeds(CONFIG, [3, 9, 3], None, 2) == [3, 9]
-    assert drawn_seeds(CONFIG, None, 3, 1) == [70, 71, 72]
-    assert drawn_seeds(CONFIG, [5], 2, None) == [5, 6]
+    assert drawn_seeds(CONFIG, None, None) == [70, 80]
+    assert drawn_seeds(CONFIG, [3, 9, 3], None) == [3, 9]
+    assert drawn_seeds(CONFIG, None, 3) == [70, 71, 72]
+    assert drawn_seeds(CONFIG, [5], 2) == [5, 6]
+    with pytest.raises(ConfigError, match="--of 4 with 2 seeds"):
+        drawn_seeds(CONFIG, [1, 2], 4)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "of", "best", "part"),
-    [
-        ([1, 2], 4, None, "--of 4 with 2 seeds"),
-        (None, 4, 5, "--best 5 of 4"),
-        ([1, 2], None, 3, "--best 3 of 2"),
-        (None, 4, 0, "--best 0 of 4"),
-        (None, 0, None, "--of 0"),
-    ],
-)
-def test_options_that_contradict_are_errors(seeds: list[int] | None, of: int | None, best: int | None, part: str) -> None:
-    with pytest.raises(ConfigError, match=part):
-        drawn_seeds(CONFIG, seeds, of, best)
+@pytest.mark.parametrize("best", [0, 3])
+def test_more_than_are_drawn_cannot_be_kept(best: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--best {best} of 2: expected 1 to 2"):
+        best_of("adapter", "prepared", tmp_path / "out", CONFIG, best, None, [1, 2])
+    assert not (tmp_path / "out").exists()
 
 
 def test_how_many_seeds_and_which_contradict() -> None:

@@ -118,7 +118,7 @@ search.run(prepared, out, load_config(json.load(open(config))))
 """
 
 
-@pytest.mark.parametrize("moment", ["inversion-*/checkpoints/step-00000[2-4]", "tuning-*/checkpoints/step-000003"])
+@pytest.mark.parametrize("moment", ["inversion/*/checkpoints/step-00000[2-4]", "tuning/*/checkpoints/step-000003"])
 def test_killed_and_started_again_it_ends_with_the_same_winner(
     moment: str, whole: search.Found, prepared: Path, config: Config, tmp_path: Path
 ) -> None:
@@ -128,7 +128,7 @@ def test_killed_and_started_again_it_ends_with_the_same_winner(
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     deadline = time.monotonic() + 1200
-    while not list((out / "checkpoints").glob(f"*/{moment}")):
+    while not list((out / "seed-0" / "checkpoints").glob(moment)):
         assert process.poll() is None and time.monotonic() < deadline, "the moment to kill it did not come"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -199,7 +199,7 @@ def test_when_all_fail_each_reason_is_told_and_a_second_call_tries_again(prepare
 def test_other_knobs_of_inversion_have_their_own_tokens(prepared: Path, pack: Pack, tmp_path: Path) -> None:
     config = few_steps(pack, "tuning.steps=2", "search.grid={inversion.steps: [1, 3]}", "search.reduction=1")
     found = search.run(prepared, tmp_path, config)
-    assert {name: part["steps"] for name, part in found.record["inversions"].items()} == {"tokens": 1, "tokens-1": 3}
+    assert {name: part["steps"] for name, part in found.record["inversions"].items()} == {"seed-0-steps-1": 1, "seed-0-steps-3": 3}
     states = {entry["state"] for entry in found.record["candidates"].values()}
     assert states == {"best", "finished"}  # without reduction none is stopped
     assert found.record["cost"]["steps"] == 1 + 3 + 2 + 2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magicapture.config import ConfigError, load_config, preset_names
+from magicapture.config import ConfigError, Search, load_config, preset_names
 from magicapture.search.plan import candidates, check_step, rounds
 
 MINI = load_config("mini")
@@ -19,7 +19,9 @@ def test_every_combination_with_every_seed() -> None:
     assert {(c.seed, c.config.tuning.lambda_identity, c.config.inversion.steps) for c in found} == {
         (seed, weight, steps) for seed in (3, 5) for weight in (0.25, 0.5) for steps in (10, 20)
     }
-    assert {(c.config.inversion.steps, c.tokens) for c in found} == {(10, "tokens"), (20, "tokens-1")}  # shared where it is the same
+    assert {(c.config.inversion.steps, c.tokens) for c in found} == {
+        (steps, f"seed-3-lambda_identity-0.25-steps-{steps}") for steps in (10, 20)
+    }  # shared where it is the same, the first's
     assert found[0].name == "seed-3-lambda_identity-0.25-steps-10"
     assert all(c.config.search == load_config("mini").search for c in found)
 
@@ -27,7 +29,7 @@ def test_every_combination_with_every_seed() -> None:
 def test_one_seed_is_a_run_as_ever() -> None:
     config = load_config("mini")
     (only,) = candidates(config)
-    assert (only.name, only.seed, only.config, only.tokens) == ("seed-0", 0, config, "tokens")
+    assert (only.name, only.seed, only.config, only.tokens) == ("seed-0", 0, config, "seed-0")
     assert rounds(1, 2) == []
 
 
@@ -68,24 +70,25 @@ def test_checks_come_later_and_keep_fewer_until_one_is_left(count: int, reductio
     assert all(after * reduction >= before > after for before, after in pairwise(left))
 
 
-@settings(deadline=None)
-@given(st.integers(1, 3000), st.integers(0, 400), st.sampled_from([0.0625, 0.125, 0.25, 0.5, 1.0]))
-def test_a_check_is_at_a_validation_where_there_is_one(steps: int, every: int, share: float) -> None:
-    config = MINI.model_copy(update={"tuning": MINI.tuning.model_copy(update={"steps": steps, "sample_every": every})})
-    step = check_step(config, share)
-    assert 1 <= step <= max(1, share * steps)
-    if share == 1:
-        assert step == steps
-    elif every and every <= share * steps:
-        assert step % every == 0
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 3000), st.integers(0, 400), st.integers(2, 9))
+def test_a_check_is_at_a_validation(steps: int, every: int, count: int) -> None:
+    tuning = MINI.tuning.model_copy(update={"steps": steps, "sample_every": every, "warmup_steps": 0})
+    config = MINI.model_copy(update={"tuning": tuning, "search": Search(seeds=count)})
+    for candidate in (candidates(config)[0], candidates(config)[-1]):
+        for share, _ in rounds(count, 2):
+            step = check_step(candidate.config, share)
+            assert 1 <= step <= max(1, share * steps) and step % candidate.config.tuning.sample_every == 0
+        assert check_step(candidate.config, 1) == steps
+        assert candidate.config.tuning.sample_every in (every, max(1, int(steps * rounds(count, 2)[0][0])))
 
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_four_seeds_cost_at_most_two_runs(preset: str) -> None:
     """Planned, of every preset; tests/search/test_halving.py counts what is spent."""
-    config = load_config(preset, ["search.seeds=4"])
+    config = candidates(load_config(preset, ["search.seeds=4"]))[0].config
     steps, going, done = config.inversion.steps, 4, 0
-    for share, left in [*rounds(4, config.search.reduction), (1.0, 0)]:
+    for share, left in [*rounds(4, 2), (1.0, 0)]:
         step = check_step(config, share)
         steps, going, done = steps + going * (step - done), left, step
     assert steps <= 2 * (config.inversion.steps + config.tuning.steps)
