@@ -55,9 +55,9 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
     """Try what ``config.search`` says and keep the best adapter by the judge's score on the validation prompts and seeds.
 
     One candidate is trained from start to end, as without a search. Below ``out`` lie ``<candidate>/adapter`` of each candidate as far as
-    it was trained, ``tokens`` beside the first that shares them, ``checkpoints`` beside the first of all, ``search.json``, ``search.html``. A
-    candidate whose training fails is set aside, and the best of those that had to stop takes its place. Killed and called again the search
-    goes on, repeats no training that is finished and ends with the same winner.
+    it was trained, ``tokens`` beside the first that shares them, ``checkpoints`` beside the first of all, ``search.json``, ``search.html``.
+    A candidate whose training fails is set aside, and the best of those that had to stop takes its place. Killed and called again the
+    search goes on, repeats no training that is finished and ends with the same winner.
 
     ``search.json``: ``key``; ``inversions``: candidate whose it is -> {steps, cpu_seconds}; ``candidates``: name -> {seed, knobs, state
     ("waiting", "training", "stopped", "failed", "finished", "best"), reason, checks [{step, judge (the best of its validations so far),
