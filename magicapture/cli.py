@@ -53,7 +53,12 @@ def train(
     recipe: Annotated[Path | None, typer.Option("--recipe", help="YAML with photos, looks, out, preset, seeds, register, knobs.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", help="Preset name or YAML file; default: mini.")] = None,
     knobs: Set = None,
-    seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Training seed; repeatable, the judge picks the best.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="Training seed; repeatable: the best is kept (search.seeds).")
+    ] = None,
+    search_seeds: Annotated[
+        int | None, typer.Option("--search-seeds", min=1, help="Try so many seeds from 0 on; weak ones are stopped early.")
+    ] = None,
     register: Annotated[bool, typer.Option("--register", help="Register the best as a model version (MLflow).")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, as it was begun; refused where none is.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it needs.")] = False,
@@ -64,13 +69,17 @@ def train(
     The named options have the original code's names, with - or _; what each sets: docs/migrate.md.
     """
     from magicapture import recipe as recipes
-    from magicapture import stages
+    from magicapture import search, stages
 
     for note in options.notes(options.TRAIN, given):
         typer.echo(f"note: {note}", err=True)
     places = {"photos": photos, "looks": looks}, {"photos": photos_named, "looks": looks_named}
     told = recipes.told(*places, out=into, preset=preset, seeds=dict.fromkeys(seed or []), register=register)
-    run = recipes.plan(recipe, told, given, knobs or (), resume=resume)
+    if search_seeds is not None and seed:
+        raise options.OptionsError(f"--search-seeds {search_seeds} and --seed {seed[0]}: give how many seeds, or which, not both")
+    sets = [*(knobs or ()), *([f"search.seeds={search_seeds}"] if search_seeds is not None else ())]
+    run = recipes.plan(recipe, told, given, sets, resume=resume)
+    search.candidates(run.config)  # what cannot be searched is refused before anything runs
     if as_json and not dry_run:
         raise options.OptionsError("--json is of --dry-run: a training prints where its artifacts lie")
     if dry_run:
@@ -81,22 +90,17 @@ def train(
     with recipes.stoppable(run.out):
         config, out = run.config, run.out
         prepared = stages.preprocess(run.photos, run.looks, out / "prepared", config)
-        candidates: list[dict[str, Path]] = []
-        for number in run.seeds:
-            folder = out / f"seed-{number}"
-            checkpoints = folder / "checkpoints"
-            tokens = stages.invert(prepared, folder / "tokens", config, number, checkpoints / "inversion")
-            adapter = stages.tune(prepared, tokens, folder / "adapter", config, number, checkpoints / "tuning")
-            images = stages.generate(adapter, folder / "images", config)
-            portraits = stages.postprocess(images, folder / "portraits", config)
-            evaluation = stages.evaluate(portraits, prepared, folder / "evaluation", config)
-            made = {"tokens": tokens, "adapter": adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
-            candidates.append({"prepared": prepared, **made})
-            typer.echo(f"seed {number}: {_result(evaluation)}")
-        best = max(candidates, key=lambda candidate: _selection(candidate["evaluation"]))
-        typer.echo(f"best: {best['adapter']}")
+        found = search.run(prepared, out, config)
+        for line in found.lines():
+            typer.echo(line)
+        images = stages.generate(found.adapter, found.folder / "images", config)
+        portraits = stages.postprocess(images, found.folder / "portraits", config)
+        evaluation = stages.evaluate(portraits, prepared, found.folder / "evaluation", config)
+        typer.echo(f"seed {found.seed}: {_result(evaluation)}")
+        typer.echo(f"best: {found.adapter}")
         if run.register:
-            _tell(stages.promote(candidates, out / "promotion", config))
+            made = {"tokens": found.tokens, "adapter": found.adapter, "images": images, "portraits": portraits, "evaluation": evaluation}
+            _tell(stages.promote([{"prepared": prepared, **made}], out / "promotion", config))
 
 
 @app.command()
@@ -111,14 +115,18 @@ def generate(
     ] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", min=0, help="One picture per prompt and seed; repeatable.")] = None,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, help="So many pictures per prompt: seeds from the first --seed on.")
+        int | None, typer.Option("--count", "--of", min=1, help="So many pictures per prompt: seeds from the first --seed on.")
     ] = None,
+    best: Annotated[
+        int | None, typer.Option("--best", min=1, help="Keep the best of each prompt's portraits, with one face; scores: evaluation/.")
+    ] = None,
+    prepared: Annotated[Path | None, typer.Option("--prepared", help="For --best: the prepared folder; default: that of the run.")] = None,
     post: Annotated[bool, typer.Option("--postprocess/--no-postprocess", help="Upscale and restore; denied: images/ alone.")] = True,
     preset: Preset = None,
     knobs: Set = None,
 ) -> None:
     """Portraits from a trained adapter, upscaled and restored."""
-    from magicapture import stages
+    from magicapture import search, stages
 
     folder = options.one("the adapter", adapter, adapter_named)
     if folder is None or out is None:
@@ -128,6 +136,12 @@ def generate(
     overrides = options.overrides(options.GENERATE, given, knobs or ())
     config = _config(folder, "adapter", preset, overrides)
     seeds = options.seeds(seed or [], count, config.generation.seeds)
+    if best is not None:
+        if not post:
+            raise options.OptionsError("--best finishes the portraits that it keeps; leave --no-postprocess out")
+        photos = prepared or folder.resolve().parents[1] / "prepared"  # where `train` puts it
+        typer.echo(f"portraits: {search.best_of(folder, photos, out, config, best, prompt, seeds)}")
+        return
     images = stages.generate(folder, out / "images", config, prompt, seeds)
     typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}" if post else f"images: {images}")
 
@@ -284,7 +298,7 @@ def _tell_plan(run: Run, as_json: bool) -> None:
     for place, what in ((run.photos, "photos"), (run.looks, "looks")):
         with local(place) as folder:
             counts.append([len(found) for found in scan_concepts(folder, what).values()])
-    plan = estimate(run.config, len(run.seeds), sum(map(sum, counts)), len(counts[0]) * len(counts[1]))
+    plan = estimate(run.config, sum(map(sum, counts)), len(counts[0]) * len(counts[1]))
     if as_json:
         told = {"photos": run.photos, "looks": run.looks, "out": str(run.out), "seeds": run.seeds, "register": run.register}
         typer.echo(json.dumps({**told, **asdict(plan)}, indent=2))

@@ -19,6 +19,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PRESETS = Path(__file__).parent / "presets"
+#: Short names in the section ``search`` -> knobs of its grid.
+SHORT = {"lambda_id": "tuning.lambda_identity", "steps": "tuning.steps"}
 
 
 class ConfigError(ValueError):
@@ -121,6 +123,28 @@ class Training(Section):
     augment: Augment = Augment()
 
 
+class Search(Section):
+    """Which adapters ``magicapture train`` tries before one is kept (``magicapture.search``)."""
+
+    seeds: int | tuple[int, ...] = Field(1, description="Training seeds: how many, from 0 on, or a list of them; all share one inversion. More than one searches (ours; the original tells its users to try another seed by hand).")
+    grid: dict[str, tuple[Any, ...]] = Field({}, description="Knob of training, inversion or tuning -> values to try, every combination with every seed: {tuning.lambda_identity: [0.25, 0.5]}; for short lambda_id and steps stand beside seeds. Other knobs of inversion or training want an inversion of their own (ours).")
+    reduction: int = Field(2, ge=1, le=16, description="One candidate in this many goes on at each check, the best by the judge on the validation prompts; after the last, at 1/reduction of the steps, one is left (successive halving, Jamieson and Talwalkar 2016). 1: all are trained to the end, to look at them.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_names(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        grid = {name: data[short] for short, name in SHORT.items() if short in data}
+        given = data.get("grid", {})
+        if isinstance(given, Mapping):
+            both = sorted(grid.keys() & given.keys())
+            if both:
+                raise ValueError(f"search.grid has {both[0]}, and so has its short name; give one of them")
+            grid |= given
+        return {name: value for name, value in data.items() if name not in SHORT} | ({"grid": grid} if grid else {})
+
+
 class Generation(Section):
     """Prompts x seeds -> pictures."""
 
@@ -189,6 +213,7 @@ class Config(Section):
     training: Training = Training()
     inversion: Inversion = Inversion()
     tuning: Tuning = Tuning()
+    search: Search = Search()
     generation: Generation = Generation()
     postprocessing: Postprocessing = Postprocessing()
     evaluation: Evaluation = Evaluation()
@@ -307,7 +332,7 @@ def _explain(error: ValidationError) -> str:
             hint = f"did you mean {near[0]!r}?" if near else f"valid sections: {', '.join(Config.model_fields)}"
             lines.append(f"unknown knob {where!r}: {hint}")
         elif where:
-            lines.append(f"{where} = {problem['input']!r}: {problem['msg']}")
+            lines.append(f"{where} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(problem["msg"].removeprefix("Value error, "))
     return "; ".join(lines)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magicapture.config import Config
+from magicapture.search import planned
 
 MEASURED = Path(__file__).parent / "measured.json"
 
@@ -36,51 +37,66 @@ class Estimate:
     how: str  # how it was estimated, or why not
 
 
-def estimate(config: Config, seeds: int = 1, pictures: int = 10, concepts: int = 1) -> Estimate:
-    """Of a run: ``seeds`` trainings, ``pictures`` photos and looks together, ``concepts`` pairs of person and look."""
+def estimate(config: Config, pictures: int = 10, concepts: int = 1) -> Estimate:
+    """Of a run: ``pictures`` photos and looks together, ``concepts`` pairs of person and look; of a search all that it plans."""
     costs, how = _costs(config)
     works = [
         Work(stage, does, files, counts, None if costs is None else sum(costs[kind] * count for kind, count in counts.items()))
-        for stage, does, files, counts in _works(config, seeds, pictures, concepts)
+        for stage, does, files, counts in _works(config, pictures, concepts)
     ]
     seconds = None if costs is None else sum(work.seconds or 0.0 for work in works)
     return Estimate(works, seconds, None if costs is None else costs["memory_gb"], how)
 
 
-def _works(config: Config, seeds: int, pictures: int, concepts: int) -> list[tuple[str, str, str, dict[str, float]]]:
+def _works(config: Config, pictures: int, concepts: int) -> list[tuple[str, str, str, dict[str, float]]]:
     """Stage, what it does, what it writes, counts by kind of work."""
-    training, tuning, generation = config.training, config.tuning, config.generation
-    updates = training.rows * training.accumulation
-    kinds = 2 + tuning.composed + bool(tuning.lambda_prior)
-    checks = -(-tuning.steps // tuning.sample_every) if tuning.sample_every else 1
-    samples = checks * max(tuning.samples, concepts)
+    generation, trained = config.generation, planned(config)
+    inversions = {candidate.tokens: candidate.config for candidate, _ in trained}.values()
     portraits = len(generation.prompts) * len(generation.seeds) * concepts
     baselines = 2 * max(config.evaluation.baseline_images, concepts) if config.evaluation.baseline_images else 0
     drawn = portraits + baselines
     finished = drawn if config.postprocessing.upscale or config.postprocessing.restore else 0
-    each = "seed-N/" if seeds else ""
+    samples = sum(_checks(candidate.config, steps) * max(candidate.config.tuning.samples, concepts) for candidate, steps in trained)
+    classes = sum(candidate.config.tuning.class_images for candidate, _ in trained if candidate.config.tuning.lambda_prior)
+    together = f", {len(trained)} candidates together" if len(trained) > 1 else ""
+    inverted, tuned = sum(each.inversion.steps for each in inversions), sum(steps for _, steps in trained)
     work: list[tuple[str, str, str, dict[str, float]]] = [
         ("preprocess", f"{pictures} pictures", "prepared/", {"open": 1, "photo": pictures}),
         (
-            "inversion", f"{config.inversion.steps} steps of {2 * updates} rows", f"{each}tokens/",
-            {"open": seeds, "inversion_row": seeds * config.inversion.steps * updates * 2},
+            "inversion", f"{inverted} steps of {2 * _updates(config)} rows", "seed-N/tokens/",
+            {"open": len(inversions), "inversion_row": sum(each.inversion.steps * _updates(each) * 2 for each in inversions)},
         ),
         (
-            "tuning", f"{tuning.steps} steps of {kinds * updates} rows, {samples} samples for the judge", f"{each}adapter/",
+            "tuning", f"{tuned} steps of {_kinds(config) * _updates(config)} rows, {samples} samples for the judge{together}",
+            "seed-N/adapter/",
             {
-                "open": seeds,
-                "tuning_row": seeds * tuning.steps * updates * kinds,
-                "picture_step": seeds * (samples * generation.steps + bool(tuning.lambda_prior) * tuning.class_images * generation.steps),
+                "open": len(trained),
+                "tuning_row": sum(steps * _updates(each.config) * _kinds(each.config) for each, steps in trained),
+                "picture_step": (samples + classes) * generation.steps,
             },
         ),
         (
-            "generation", f"{portraits} portraits and {baselines} of the untuned model, {generation.steps} steps each", f"{each}images/",
-            {"open": seeds, "picture_step": seeds * drawn * generation.steps},
+            "generation", f"{portraits} portraits and {baselines} of the untuned model, {generation.steps} steps each", "seed-N/images/",
+            {"open": 1, "picture_step": drawn * generation.steps},
         ),
-        ("postprocessing", f"{finished} pictures", f"{each}portraits/", {"finish": seeds * finished}),
-        ("evaluation", f"{drawn} pictures scored", f"{each}evaluation/report.html", {"open": seeds, "score": seeds * drawn}),
+        ("postprocessing", f"{finished} pictures", "seed-N/portraits/", {"finish": finished}),
+        ("evaluation", f"{drawn} pictures scored", "seed-N/evaluation/report.html", {"open": 1, "score": drawn}),
     ]  # fmt: skip
     return work
+
+
+def _updates(config: Config) -> int:
+    return config.training.rows * config.training.accumulation
+
+
+def _kinds(config: Config) -> int:
+    """Of rows in a step of tuning."""
+    return 2 + config.tuning.composed + bool(config.tuning.lambda_prior)
+
+
+def _checks(config: Config, steps: int) -> int:
+    every = config.tuning.sample_every
+    return -(-steps // every) if every else 1
 
 
 def _costs(config: Config) -> tuple[dict[str, float] | None, str]:

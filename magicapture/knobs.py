@@ -114,9 +114,11 @@ def _type(kind: Any) -> str:
         return " or ".join(map(_type, get_args(kind)))
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is dict:
+        return f"mapping from {_type(get_args(kind)[0])} to {_type(get_args(kind)[1])}"
     if get_origin(kind) is tuple:
         return f"list of {_type(get_args(kind)[0])}s"
-    return {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}[kind]
+    return {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null", Any: "value"}[kind]
 
 
 def _is_section(kind: Any) -> bool:

@@ -206,12 +206,13 @@ def seeds(given: Sequence[int], count: int | None, usual: Sequence[int]) -> list
 
     Raises OptionsError for several seeds with a count of others.
     """
+    given = list(dict.fromkeys(given))
     if count is None:
-        return list(given or usual)
+        return given or list(usual)
     if len(given) > 1 and len(given) != count:
         raise OptionsError(f"--count {count} with {len(given)} seeds; give one seed to count from, or the seeds alone")
     if len(given) == count:
-        return list(given)
+        return given
     first = given[0] if given else usual[0]
     return list(range(first, first + count))
 

@@ -6,7 +6,7 @@
     looks: pictures/noir
     out: runs/anna
     preset: mini
-    seeds: [0, 1]
+    seeds: [0, 1]               # or search: {seeds: 4, lambda_id: [0.25, 0.5]}
     register: false
     knobs:                      # as in a preset: nested, or tuning.steps: 200
       tuning:
@@ -34,9 +34,11 @@ from magicapture import options
 from magicapture.artifacts import write_text
 from magicapture.config import Config, load_config
 from magicapture.exits import STOPPED
+from magicapture.search.plan import seeds
 
 FILE = "recipe.yaml"
 DEFAULT_PRESET = "mini"
+GRID = "search.grid"  # the one knob that is a mapping
 
 
 class RecipeError(ValueError):
@@ -52,13 +54,15 @@ class Recipe(BaseModel):
     looks: str | None = Field(None, description="Images of the look: as photos.")
     out: str | None = Field(None, description="Folder for every artifact of the run.")
     preset: str | None = Field(None, description="Preset name or YAML file.")
-    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="Training seeds, 0 or more each.")
+    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="Training seeds, 0 or more each: the knob search.seeds.")
+    search: dict[str, Any] = Field(default_factory=dict, description="The section search of the knobs.")
     register_best: bool | None = Field(None, alias="register", description="Register the best as a model version.")
     knobs: dict[str, Any] = Field(default_factory=dict, description="Knobs of magicapture.config on top of the preset's.")
 
     def flat(self) -> dict[str, Any]:
         """The knobs by their dotted names."""
-        return dict(flatten(self.knobs))
+        search = {} if self.seeds is None else {"seeds": list(self.seeds)}
+        return {f"search.{name}": value for name, value in (self.search | search).items()} | dict(flatten(self.knobs))
 
     def text(self) -> str:
         """As YAML, what was not said left out."""
@@ -84,10 +88,10 @@ def complete(recipe: Recipe, told: Recipe, given: Mapping[str, Any], sets: Seque
     ``told``: what the command line said of the recipe's own fields; ``given``: its named options (``options.TRAIN``); ``sets``: its
     ``--set``. ``--set`` stands above the recipe's knobs. Raises RecipeError or OptionsError where two say different things, ConfigError.
     """
-    fields = {name: _one(recipe, told, name) for name in _keys() if name != "knobs"}
+    fields = {name: _one(recipe, told, name) for name in _keys() if name not in ("knobs", "search")}
     model = given.get("pretrained_model_name_or_path")
     fields["preset"] = preset = fields["preset"] or options.HUB.get(str(model), DEFAULT_PRESET)
-    knobs = recipe.flat()
+    knobs = recipe.flat() | told.flat()
     base = load_config(preset, _items(knobs))
     named = [item.partition("=") for item in options.overrides(options.TRAIN, given, rank=base.tuning.lora.rank)]
     for knob, _, value in named:
@@ -97,7 +101,8 @@ def complete(recipe: Recipe, told: Recipe, given: Mapping[str, Any], sets: Seque
             )
     config = load_config(base, options.overrides(options.TRAIN, given, sets, base.tuning.lora.rank))
     options.affirmed(options.TRAIN, given, lambda knob: value_of(config, knob))
-    whole = {name: value for name, value in fields.items() if value is not None} | {"knobs": config.model_dump(mode="json")}
+    whole = {name: value for name, value in fields.items() if value is not None and name != "seeds"}
+    whole["knobs"] = config.model_dump(mode="json")  # of the seeds too
     return Recipe.model_validate(whole), config
 
 
@@ -129,7 +134,7 @@ class Run:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return self.recipe.seeds or (0,)
+        return seeds(self.config.search)
 
     @property
     def register(self) -> bool:
@@ -138,7 +143,7 @@ class Run:
     def begin(self) -> list[str]:
         """Keep the recipe in the run's folder; what to tell of a run that is there already."""
         before, steps = kept(self.out), standing(self.out)
-        lines = [f"going on with the run in {self.out}: {'; '.join(steps)}"] if before and steps else []
+        lines = [f"going on with the run in {self.out}: {', '.join(steps)}"] if before and steps else []
         changed = changes(before, self.recipe) if before else []
         if changed:
             lines.append(f"it was begun otherwise ({'; '.join(changed)}): what that changes starts over")
@@ -202,16 +207,13 @@ def kept(out: Path) -> Recipe | None:
 
 
 def standing(out: Path) -> list[str]:
-    """How far the trainings in a run's folder are: "seed 0: inversion step 60, tuning step 150"."""
+    """How far the trainings in a run's folder are: "inversion step 60", and "tuning steps 80, 150" of several at once."""
     lines = []
-    for folder in sorted(out.glob("seed-*")):
-        steps = []
-        for phase in ("inversion", "tuning"):
-            checkpoints = folder.glob(f"checkpoints/{phase}/{phase}-*/checkpoints/step-*")
-            found = sorted(checkpoints, key=lambda path: (path.stat().st_mtime, path.name))
-            steps += [f"{phase} step {int(found[-1].name.removeprefix('step-'))}"] if found else []
-        if steps:
-            lines.append(f"{folder.name.replace('-', ' ')}: {', '.join(steps)}")
+    for phase in ("inversion", "tuning"):
+        folders = [path for path in out.glob(f"*/checkpoints/{phase}/{phase}-*/checkpoints") if path.is_dir()]
+        steps = [max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0) for folder in folders]
+        if any(steps):
+            lines.append(f"{phase} step{'s' if len(steps) > 1 else ''} {', '.join(map(str, sorted(steps)))}")
     return lines
 
 
@@ -230,7 +232,7 @@ def resume_command(out: Path) -> str:
 def flatten(knobs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested knobs by dotted names."""
     for name, value in knobs.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and f"{prefix}{name}" != GRID:
             yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

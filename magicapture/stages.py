@@ -149,8 +149,8 @@ def generate(
     return generation.run(adapter, out, load_config(config), prompts or None, seeds or None)
 
 
-def postprocess(images: Folder, out: Folder, config: Settings) -> Path:
-    """Super-resolution and face restoration (artifact ``portraits/1``).
+def postprocess(images: Folder, out: Folder, config: Settings, only: Sequence[str] | None = None) -> Path:
+    """Super-resolution and face restoration (artifact ``portraits/1``); with ``only`` of these files, in their order.
 
     Writes:
 
@@ -159,7 +159,7 @@ def postprocess(images: Folder, out: Folder, config: Settings) -> Path:
     """
     from magicapture import postprocessing
 
-    return postprocessing.run(images, out, load_config(config))
+    return postprocessing.run(images, out, load_config(config), only)
 
 
 def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) -> Path:
@@ -173,8 +173,8 @@ def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) ->
 
     - ``scores.json``: ``protocol`` (hash); ``trained_against`` (which of judge and referee; none, unless allowed); ``items``: [{file,
       before, kind, prompt, seed, identity (judge's cosine), referee (raw CSIM), likeness (normalised, or null), style, aesthetic,
-      structure (of objects, where the pack has the role; it selects in the place of identity, and what is of a face is null), rank,
-      selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n};
+      face_count, structure (of objects, where the pack has the role; it selects in the place of identity, and what is of a face is null),
+      rank, selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n};
       ``pairs``: of several people or looks [{tokens, levels, sets}]
     - ``report.html``: self-contained; ``images/``: the pictures in their new order of rank
     - content: ``protocol``, ``selection`` and ``identity`` (means over the better-ranked half of the portraits, of every pair), ``best``

@@ -38,24 +38,34 @@ def test_what_is_kept_as_measured_is_complete() -> None:
     ("kind", "overrides", "stage", "count"),
     [
         ("photo", [], "preprocess", 9),
-        ("inversion_row", ["inversion.steps=10", "training.rows=3"], "inversion", 2 * 10 * 2 * 3),
-        ("tuning_row", ["tuning.steps=10", "training.rows=1", "training.accumulation=2"], "tuning", 2 * 10 * 3 * 2),
-        ("tuning_row", ["tuning.steps=10", "training.rows=1", "tuning.composed=false"], "tuning", 2 * 10 * 2),
-        ("picture_step", ["tuning.sample_every=0", "tuning.samples=3", "generation.steps=5"], "tuning", 2 * 3 * 5),
-        ("picture_step", ["generation.seeds=[1,2]", "evaluation.baseline_images=1", "generation.steps=5"], "generation", 2 * (2 + 2) * 5),
-        ("finish", ["generation.seeds=[1,2]", "evaluation.baseline_images=0"], "postprocessing", 2 * 2),
+        ("inversion_row", ["inversion.steps=10", "training.rows=3"], "inversion", 10 * 2 * 3),
+        ("tuning_row", ["tuning.steps=10", "training.rows=1", "training.accumulation=2"], "tuning", 10 * 3 * 2),
+        ("tuning_row", ["tuning.steps=10", "training.rows=1", "tuning.composed=false"], "tuning", 10 * 2),
+        ("picture_step", ["tuning.sample_every=0", "tuning.samples=3", "generation.steps=5"], "tuning", 3 * 5),
+        ("picture_step", ["generation.seeds=[1,2]", "evaluation.baseline_images=1", "generation.steps=5"], "generation", (2 + 2) * 5),
+        ("finish", ["generation.seeds=[1,2]", "evaluation.baseline_images=0"], "postprocessing", 2),
         ("finish", ["postprocessing.upscale=false", "postprocessing.restore=false"], "postprocessing", 0),
-        ("score", ["generation.seeds=[1,2]", "evaluation.baseline_images=0"], "evaluation", 2 * 2),
+        ("score", ["generation.seeds=[1,2]", "evaluation.baseline_images=0"], "evaluation", 2),
     ],
 )
 def test_seconds_are_counts_times_costs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, overrides: list[str], stage: str, count: int
 ) -> None:
     _measured(tmp_path, monkeypatch, **{kind: 2.0, "memory_gb": 1.5})
-    found = estimate(load_config("mini", overrides), seeds=2, pictures=9)
+    found = estimate(load_config("mini", overrides), pictures=9)
     assert {work.stage: work.seconds for work in found.stages}[stage] == 2.0 * count
     assert found.seconds == sum(work.seconds or 0 for work in found.stages)
     assert found.memory == 1.5 and "a machine" in found.how and "busy (load 9.5 on 2 cores)" in found.how
+
+
+def test_a_search_needs_what_it_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four seeds share an inversion, and two of them stop at a quarter of the steps, one at half: twice one run's tuning."""
+    _measured(tmp_path, monkeypatch, inversion_row=1.0, tuning_row=1.0, score=1.0)
+    seconds = [
+        {work.stage: work.seconds or 0 for work in estimate(load_config("mini", [f"search.seeds={count}"])).stages} for count in (1, 4)
+    ]
+    assert seconds[1]["inversion"] == seconds[0]["inversion"] and seconds[1]["evaluation"] == seconds[0]["evaluation"]
+    assert seconds[1]["tuning"] == 2 * seconds[0]["tuning"] > 0
 
 
 def test_what_was_not_measured_is_not_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

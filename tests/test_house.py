@@ -94,6 +94,7 @@ def test_lock_refuses_what_is_not_installed(lock: ModuleType) -> None:
     ("modules", "absent"),
     [
         ("magicapture.cli", (*TORCH, *SERVICES, "numpy", "pydantic", "onnxruntime", "cv2")),
+        ("magicapture.search", (*TORCH, *SERVICES, "onnxruntime", "cv2")),
         ("magicapture.stages", (*TORCH, *SERVICES, "onnxruntime", "cv2")),
         ("magicapture.references", (*TORCH, *SERVICES)),
         ("magicapture.data,magicapture.references.intake", (*TORCH, *SERVICES)),
@@ -176,7 +177,7 @@ def test_stage_functions_have_the_designs_signatures() -> None:
         "invert": "prepared out config seed checkpoints",
         "tune": "prepared tokens out config seed checkpoints until_step=None",
         "generate": "adapter out config prompts=None seeds=None",
-        "postprocess": "images out config",
+        "postprocess": "images out config only=None",
         "evaluate": "images prepared out config",
         "promote": "candidates out config run=None",
     }

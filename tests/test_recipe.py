@@ -33,7 +33,17 @@ def test_a_recipe_and_options_make_one_run(file: Path) -> None:
     run = plan(file, Recipe(out="o", photos="p"), {"lora_scale": 2.0, "lora_rank": 2}, ["tuning.steps=9"])
     assert (run.photos, run.looks, run.out, run.seeds, run.register) == ("p", "l", Path("o"), (3, 4), False)
     assert (run.config.tuning.steps, run.config.tuning.lora.rank, run.config.tuning.lora.alpha) == (9, 2, 4.0)
-    assert run.config == load_config("mini", ["tuning.steps=9", "tuning.lora.rank=2", "tuning.lora.alpha=4"])
+    assert run.config == load_config("mini", ["tuning.steps=9", "tuning.lora.rank=2", "tuning.lora.alpha=4", "search.seeds=[3, 4]"])
+
+
+def test_seeds_and_a_search_are_knobs(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("search: {seeds: 4, lambda_id: [0.25, 0.5]}")
+    run = plan(tmp_path / "r.yaml", Recipe(photos="p", looks="l", out="o"), {})
+    assert run.seeds == (0, 1, 2, 3) and run.config.search.grid == {"tuning.lambda_identity": (0.25, 0.5)}
+    run = plan(tmp_path / "r.yaml", Recipe(photos="p", looks="l", out=str(tmp_path / "o")), {})
+    run.begin()
+    assert plan(None, Recipe(out=str(tmp_path / "o")), {}, resume=True).config == run.config
+    assert plan(None, Recipe(photos="p", looks="l", out="o", seeds=(7,)), {}).config == load_config("mini", ["search.seeds=[7]"])
 
 
 def test_options_alone_and_their_preset() -> None:
@@ -117,9 +127,9 @@ def test_resuming_nothing_is_refused(tmp_path: Path, file: Path) -> None:
 
 def test_without_resume_it_says_what_goes_on_and_what_starts_over(tmp_path: Path, file: Path) -> None:
     plan(file, Recipe(out=str(tmp_path)), {}).begin()
-    for phase, step in (("inversion", 60), ("tuning", 25), ("tuning", 50)):
-        (tmp_path / f"seed-3/checkpoints/{phase}/{phase}-abc/checkpoints/step-{step:06d}").mkdir(parents=True)
+    for phase, key, step in (("inversion", "a", 60), ("tuning", "b", 25), ("tuning", "b", 50), ("tuning", "c", 25)):
+        (tmp_path / f"seed-3/checkpoints/{phase}/{phase}-{key}/checkpoints/step-{step:06d}").mkdir(parents=True)
     (line,) = plan(file, Recipe(out=str(tmp_path)), {}).begin()
-    assert line == f"going on with the run in {tmp_path}: seed 3: inversion step 60, tuning step 50"
+    assert line == f"going on with the run in {tmp_path}: inversion step 60, tuning steps 25, 50"
     lines = plan(file, Recipe(out=str(tmp_path)), {}, ["tuning.steps=8"]).begin()
     assert lines[1] == "it was begun otherwise (tuning.steps: 7 -> 8): what that changes starts over"

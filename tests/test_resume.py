@@ -50,7 +50,7 @@ def test_ctrl_c_and_the_command_it_prints(tmp_path: Path) -> None:
     process = _start(*arguments)
     said, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert f"going on with the run in {out}: seed 0: inversion step 1, tuning step" in errors
+    assert f"going on with the run in {out}: inversion step 1, tuning step" in errors
     assert "tuning: continuing after step" in errors
     assert read_manifest(out / "seed-0/adapter", "adapter", verify=True)["content"]["last_step"] == STEPS
     assert "best: " in said

@@ -14,17 +14,21 @@ _MOST = 400
 Point = tuple[float, float]
 
 
-def line_chart(points: Sequence[Point], title: str, *, smooth: bool = True, mark: float | None = None) -> Markup:
+def line_chart(
+    points: Sequence[Point], title: str, *, smooth: bool = True, mark: float | None = None, within: Sequence[Point] = ()
+) -> Markup:
     """An SVG of (step, value) points in rising steps: the raw line faint, a running mean over a twentieth of it bold.
 
-    `mark`: a step to point out, drawn as a dashed line. Values that are not finite are left out; no points give no chart.
+    `mark`: a step to point out, drawn as a dashed line. `within`: further points that the axes have room for, so that charts of equal ones
+    can be compared. Values that are not finite are left out; no points give no chart.
     """
     points = [(float(x), float(y)) for x, y in points if math.isfinite(y)]
     if not points:
         return Markup("")
     shown = _running_mean(points) if smooth else points
-    x_low, x_high = points[0][0], max(points[-1][0], points[0][0] + 1)
-    ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
+    xs, ys = zip(*points, *within)
+    x_low, x_high = min(xs), max(*xs, min(xs) + 1)
+    ticks = _ticks(min(ys), max(ys))
     y_low, y_high = ticks[0], ticks[-1]
 
     def at(point: Point) -> str:

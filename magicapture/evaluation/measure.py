@@ -49,7 +49,7 @@ class Scores:
     referee's, 0 = matched stranger, 1 = another real picture. `head`: CLIP cosine of the head with its hair to those of the
     photos, all else hidden (DreamBooth's CLIP-I on the head alone: recognisers see no hair). `style`: masked CLIP cosine.
     `aesthetic`: about 1..10. `structure`: of objects, how near in build to the photos, -1..1 (`scoring.structure`; None where the
-    pack has no such role); selects as identity does.
+    pack has no such role); selects as identity does. `face_count`: how many faces are found, of those as high as a share of the largest.
     """
 
     face: bool | None
@@ -60,15 +60,19 @@ class Scores:
     aesthetic: float
     structure: float | None = None
     head: float | None = None
+    face_count: int | None = None
 
 
 class Measurer:
     """The scoring networks of a pack, loaded once, and the subjects and looks they measure against."""
 
-    def __init__(self, pack: Pack, prepared: PreparedSet, device: str = "cpu") -> None:
-        """Raises PackError for a role that is missing or altered."""
+    def __init__(self, pack: Pack, prepared: PreparedSet, device: str = "cpu", second_face: float = 0.5) -> None:
+        """`second_face`: a face at least this share of the largest one's height counts (``preprocess.second_face``).
+
+        Raises PackError for a role that is missing or altered.
+        """
         pack.require(*ROLES, *(FACE_ROLES if prepared.faces else ()))
-        self.pack, self.prepared = pack, prepared
+        self.pack, self.prepared, self.second_face = pack, prepared, second_face
         clip = ClipEncoder(pack, device)
         self.clip, self.style = clip, StyleScorer(pack, encoder=clip)
         self.aesthetic = AestheticScorer(pack, encoder=clip)
@@ -128,7 +132,10 @@ class Measurer:
     def _faces(self, images: Sequence[np.ndarray], against: PreparedSet, subjects: Sequence[str]) -> list[Scores]:
         people = [self._rows(against.of([token])) for token in subjects] if len(subjects) > 1 else [self._rows(against)]
         levels = self.levels_of(against)
-        found, masks, heads = self.find(images, len(people))
+        detected = [self.detector.detect(image) for image in images]
+        counts = [sum(face.height >= self.second_face * faces[0].height for face in faces) for faces in detected]
+        found = [faces[: len(people)] for faces in detected]
+        masks, heads = self._masks(images, found)
         where = [i for i, faces in enumerate(found) if len(faces) == len(people)]
         cosine: dict[str, dict[int, float]] = {role: {} for role in (*self.embedders, "head")}
         if where:
@@ -154,6 +161,7 @@ class Measurer:
                 style=float(style[i]),
                 aesthetic=float(aesthetic[i]),
                 head=cosine["head"].get(i),
+                face_count=counts[i],
             )
             for i in range(len(images))
         ]
@@ -166,6 +174,9 @@ class Measurer:
     def find(self, images: Sequence[np.ndarray], count: int = 1) -> tuple[list[list[Face]], list[np.ndarray], list[np.ndarray]]:
         """The ``count`` largest faces of each picture, or fewer, with bool masks (H, W) of these faces and of all heads."""
         found = [self.detector.detect(image)[:count] for image in images]
+        return found, *self._masks(images, found)
+
+    def _masks(self, images: Sequence[np.ndarray], found: Sequence[Sequence[Face]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         nothing = [np.zeros(image.shape[:2], bool) for image in images]
         masks, heads = list(nothing), list(nothing)
         for i, faces in enumerate(found):
@@ -173,7 +184,7 @@ class Measurer:
                 parsing = self.parser.parse(images[i])
                 masks[i] = np.logical_or.reduce([face_mask(parsing, face.box) for face in faces])
                 heads[i] = head_mask(parsing)
-        return found, masks, heads
+        return masks, heads
 
     def _objects(self, images: Sequence[np.ndarray], against: PreparedSet) -> list[Scores]:
         looks = [item.image() for item in against.reference]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magicapture.config import Evaluation
+from magicapture.faces.concepts import SOURCE_TOKEN, of_side
 from magicapture.scoring.statistics import interval
 
 #: In the order of the report; `selection` is what ranks.
@@ -72,6 +73,27 @@ def better_half(rows: Sequence[Row], kind: str = "portrait") -> dict[str, float 
         # A picture without a face is worth 0 in both, so that a candidate gains nothing by losing faces.
         means[measure] = _round(sum(values) / len(half)) if values else None
     return means
+
+
+def choose(rows: Sequence[Row], best: int) -> list[Row]:
+    """Ranked portraits with `kept` and `reason` added: of each prompt the `best` that show as many faces as it names people.
+
+    Rows of other kinds are left out. Of objects, whose rows have no face, all can be kept.
+    """
+    chosen = []
+    for prompt in dict.fromkeys(row["prompt"] for row in rows if row["kind"] == "portrait"):
+        own = sorted((row for row in rows if row["kind"] == "portrait" and row["prompt"] == prompt), key=lambda row: row["rank"])
+        left = best
+        for place, row in enumerate(own, 1):
+            wanted = max(1, len(of_side(row.get("tokens", ()), SOURCE_TOKEN)))
+            found = row["face_count"]
+            fault = None if found in (None, wanted) else f"{found or 'no'} face{'' if found == 1 else 's'} found, expected {wanted}"
+            kept = fault is None and left > 0
+            left -= kept
+            chosen.append(
+                {**row, "kept": kept, "reason": fault or f"{place} of {len(own)} by rank, {best} {'is' if best == 1 else 'are'} kept"}
+            )
+    return chosen
 
 
 def protocol(

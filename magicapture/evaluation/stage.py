@@ -41,7 +41,7 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     pleased = require_independent(pack, adapter.get("recogniser"), config.evaluation.allow_trained_network)
     if pleased:
         logger.warning("%s: the network trained against; its scores say nothing of likeness", " and ".join(pleased))
-    measurer = Measurer(pack, sources, config.device)
+    measurer = Measurer(pack, sources, config.device, config.preprocess.second_face)
     scores = measurer.measure([_picture(images, item["file"]) for item in items], [item.get("tokens", ()) for item in items])
     ranked = ranking.rank(rows(items, scores), config.evaluation)
     result = {

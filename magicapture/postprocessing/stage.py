@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ logger = logging.getLogger(__name__)
 SCHEMA = "portraits/1"
 
 
-def run(images: str | Path, out: str | Path, config: Config) -> Path:
-    """Write the ``portraits/1`` artifact to ``out`` and return it.
+def run(images: str | Path, out: str | Path, config: Config, only: Sequence[str] | None = None) -> Path:
+    """Write the ``portraits/1`` artifact to ``out`` and return it; with ``only`` of these files, in their order.
 
     ``images/NNNN.png`` upscaled and restored, ``before/NNNN.png`` as generated; items are those of the ``images/1`` artifact with
     ``before``, ``size`` [width, height], ``faces`` (how many were restored) and ``note``. A picture without a face is upscaled
@@ -38,10 +39,12 @@ def run(images: str | Path, out: str | Path, config: Config) -> Path:
     upscaler = Upscaler(pack, config.device) if knobs.upscale else None
     restorer = Restorer(pack, config.device) if knobs.restore else None
     detector = FaceDetector(pack, config.device) if knobs.restore else None
-    lineage = lineage_key(SCHEMA, manifest["lineage"], *sorted(manifest["files"].values()), config.digest("postprocessing"), pack.digest())
+    lineage = lineage_key(
+        SCHEMA, manifest["lineage"], *sorted(manifest["files"].values()), config.digest("postprocessing"), pack.digest(), *(only or ())
+    )
     with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json", include={"pack", "postprocessing"})) as draft:
         items = []
-        for item in progress(manifest["content"]["items"], what="postprocess", unit="picture"):
+        for item in progress(_chosen(manifest["content"]["items"], only), what="postprocess", unit="picture"):
             picture = _read(folder / item["file"])
             name = Path(item["file"]).name
             write_bytes(draft.path / "before" / name, png(picture))
@@ -61,6 +64,18 @@ def run(images: str | Path, out: str | Path, config: Config) -> Path:
         scale = upscaler.scale if upscaler is not None else 1
         draft.content.update({**manifest["content"], "items": items, "scale": scale, "restored": knobs.restore, "fidelity": knobs.fidelity})
     return Path(out)
+
+
+def _chosen(items: Sequence[dict[str, Any]], only: Sequence[str] | None) -> Sequence[dict[str, Any]]:
+    if only is None:
+        return items
+    named = {item["file"]: item for item in items}
+    unknown = [file for file in only if file not in named]
+    if unknown:
+        raise ArtifactError(
+            f"no picture {unknown[0]!r} among {len(items)}; expected files that the images' manifest names, as {items[0]['file']!r}"
+        )
+    return [named[file] for file in only]
 
 
 def _read(path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 
 from magicapture.artifacts import lineage_key, writing
-from magicapture.config import Config, ConfigError, load_config
+from magicapture.config import Config, ConfigError, Search, load_config
 from magicapture.registry.lineage import flatten, run_lineage, stage_config
 from magicapture.registry.tracking import Tracker, TrackingDown
 
@@ -89,9 +89,18 @@ def close(job: str, state: str) -> None:
 
 
 def read_config(config: str, overrides: Sequence[str]) -> Config:
-    """Knobs from a preset name, a path, or YAML text (anything with a colon and a line of its own). Raises ConfigError."""
+    """Knobs from a preset name, a path, or YAML text (anything with a colon and a line of its own).
+
+    Raises ConfigError, also for a search, which the pipeline would not make.
+    """
     data = yaml.safe_load(config) if ":" in config else None
-    return load_config(data if isinstance(data, dict) else config, overrides)
+    knobs = load_config(data if isinstance(data, dict) else config, overrides)
+    if knobs.search != Search():
+        raise ConfigError(
+            "the pipeline makes no search: it trains each of its seeds to the end and promotes the best; leave the section search out and "
+            "name the seeds to it, or search on one machine with `magicapture train`"
+        )
+    return knobs
 
 
 def read_seeds(seeds: Sequence[str]) -> list[int]:

@@ -34,6 +34,15 @@ def test_higher_values_are_drawn_higher_and_the_mark_at_its_step() -> None:
     assert float(mark) == pytest.approx((x0 + x1) / 2)
 
 
+def test_charts_within_the_same_points_have_the_same_axes() -> None:
+    both = [(0, 0.0), (10, 1.0), (20, 3.0)]
+    short, whole = (line_chart(points, "x", smooth=False, within=both) for points in (both[:2], both))
+    ticks = [re.findall(r"<text[^>]*>([^<]+)</text>", chart) for chart in (short, whole)]
+    assert ticks[0] == ticks[1] and ticks[0] != re.findall(r"<text[^>]*>([^<]+)</text>", line_chart(both[:2], "x", smooth=False))
+    places = [re.findall(r'class="line" points="([^"]+)"', chart)[0].split() for chart in (short, whole)]
+    assert places[0] == places[1][:2]
+
+
 def test_long_curves_are_thinned_and_keep_their_end() -> None:
     chart = line_chart([(i, float(i)) for i in range(5000)], "long")
     raw, _ = re.findall(r'points="([^"]+)"', chart)

@@ -47,6 +47,13 @@ def test_the_largest_face_counts(measurer: Measurer) -> None:
     assert scores.identity is not None and scores.identity > 0.8
 
 
+def test_faces_are_counted_down_to_a_share_of_the_largest(pack: Pack, marker_set: Path) -> None:
+    both = tinypack.draw(256, 256, [(60, 60, 52, 1), (170, 150, 112, 0)], 3)
+    for share, count in ((0.3, 2), (0.9, 1)):
+        found = Measurer(pack, PreparedSet.load(marker_set), second_face=share).measure([both, _picture(0), _picture(None)])
+        assert [scores.face_count for scores in found] == [count, 1, 0]
+
+
 def test_the_head_is_the_persons_whatever_is_around_it(measurer: Measurer) -> None:
     person, stranger, nobody = _picture(0), _picture(1), _picture(None)
     _, _, (head,) = measurer.find([person])

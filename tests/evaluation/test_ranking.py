@@ -57,6 +57,26 @@ def test_better_half_counts_a_lost_face_as_nothing() -> None:
     assert ranking.better_half(none) == {"selection": None, "identity": None}
 
 
+def test_choose_keeps_the_best_of_each_prompt_with_as_many_faces_as_people() -> None:
+    def row(file: str, identity: float | None, faces: int | None, prompt: str = "a", tokens: tuple[str, ...] = ()) -> dict[str, Any]:
+        return {**_row(file, identity, 0.5), "face_count": faces, "prompt": prompt, "tokens": list(tokens)}
+
+    rows = [row("low", 0.1, 1), row("crowd", 0.9, 3), row("high", 0.5, 1), row("none", None, 0), row("middle", 0.3, 1)]
+    couple = ("[V1:ann]", "[V1:ben]", "[V2]")
+    rows += [row("one", None, 1, "b", couple), row("two", 0.2, 2, "b", couple), {**row("base", 0.9, 1), "kind": "base"}]
+    chosen = {each["file"]: each for each in ranking.choose(ranking.rank(rows, WEIGHTS), 2)}
+    assert {file for file, each in chosen.items() if each["kept"]} == {"high", "middle", "two"}
+    assert set(chosen) == {"low", "crowd", "high", "none", "middle", "one", "two"}  # nothing is lost
+    assert chosen["low"]["reason"] == "4 of 5 by rank, 2 are kept"
+    assert chosen["crowd"]["reason"] == "3 faces found, expected 1" and chosen["none"]["reason"] == "no faces found, expected 1"
+    assert chosen["one"]["reason"] == "1 face found, expected 2"
+
+
+def test_of_objects_all_can_be_kept() -> None:
+    rows = [{**_row(file, None, style), "face": None, "face_count": None} for file, style in (("a", 0.2), ("b", 0.6))]
+    assert [(each["file"], each["kept"]) for each in ranking.choose(ranking.rank(rows, WEIGHTS), 1)] == [("b", True), ("a", False)]
+
+
 def test_protocol_holds_what_must_be_equal_and_nothing_else() -> None:
     rows = [_row("a", 0.1, 0.2), _row("b", 0.3, 0.2)]
     given: dict[str, Any] = {

@@ -77,6 +77,16 @@ def test_portraits(images: Path, tiny_folder: Path, tmp_path: Path) -> None:
     assert len(lineages) == 2 and "abcd" not in lineages
 
 
+def test_only_the_files_named_in_their_order(images: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    config = load_config({"pack": str(tiny_folder)})
+    for only in (["images/0001.png"], ["images/0001.png", "images/0000.png"]):
+        out = postprocessing.run(images, tmp_path / "portraits", config, only)
+        assert [item["file"] for item in read_manifest(out, "portraits", verify=True)["content"]["items"]] == only
+        assert sorted(str(path.relative_to(out)) for path in (out / "images").iterdir()) == sorted(only)
+    with pytest.raises(ArtifactError, match=r"no picture 'images/7\.png' among 2"):
+        postprocessing.run(images, tmp_path / "other", config, ["images/7.png"])
+
+
 def test_what_the_report_shows_of_the_training_is_carried_on(images: Path, tiny_folder: Path, tmp_path: Path) -> None:
     (images / "training" / "attention").mkdir(parents=True)
     (images / "training" / "curves.jsonl").write_text("{}\n")

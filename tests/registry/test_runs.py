@@ -74,6 +74,9 @@ def test_config_comes_as_name_path_or_text(tmp_path: Path) -> None:
     assert read_config(str(file), []) == read_config(file.read_text(), []) == load_config("mini", ["tuning.steps=5"])
     with pytest.raises(ConfigError, match=r"tuning\.steps"):
         read_config("mini", ["tuning.stepz=5"])
+    with pytest.raises(ConfigError, match="the pipeline makes no search"):
+        read_config("mini", ["search.seeds=4"])
+    assert read_config("mini", ["search.seeds=1"]) == load_config("mini")
 
 
 @pytest.mark.parametrize("seeds", [[], ["a"], ["1", "1"], ["-1"], [""]])

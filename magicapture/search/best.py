@@ -1,0 +1,54 @@
+"""More portraits than are wanted, and the best of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from magicapture import stages
+from magicapture.artifacts import write_json
+from magicapture.config import Config, ConfigError
+from magicapture.search.halving import SearchError
+
+SELECTION = "selection.json"
+log = logging.getLogger(__name__)
+
+
+def best_of(
+    adapter: str | Path,
+    prepared: str | Path,
+    out: str | Path,
+    config: Config,
+    best: int,
+    prompts: Sequence[str] | None,
+    seeds: Sequence[int],
+) -> Path:
+    """Draw portraits of every prompt and seed, keep the ``best`` of each prompt, finish those; returns ``out/portraits``.
+
+    Ranked as evaluation ranks (``evaluation.weight_identity``, ``weight_style``, ``weight_aesthetic``; the judge selects). One that shows
+    no face, or more than its prompt names, is not kept. ``out/images`` has all as they were drawn, ``out/evaluation`` their scores and
+    report, ``out/selection.json`` of each {file, prompt, seed, rank, kept, reason, scores}: nothing is lost.
+
+    Raises ConfigError for more than are drawn, SearchError when no portrait can be kept.
+    """
+    if not 1 <= best <= len(seeds):
+        raise ConfigError(f"--best {best} of {len(seeds)}: expected 1 to {len(seeds)}; draw more with --of (or name as many --seed)")
+    from magicapture.evaluation.ranking import choose
+
+    out = Path(out)
+    drawn = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"baseline_images": 0})})
+    images = stages.generate(adapter, out / "images", drawn, prompts, seeds)
+    evaluation = stages.evaluate(images, prepared, out / "evaluation", drawn)
+    rows = choose(json.loads((evaluation / "scores.json").read_text())["items"], best)
+    write_json(out / SELECTION, rows)
+    for row in rows:
+        log.info("%s: seed %d, %s", row["file"], row["seed"], row["reason"])
+    kept = [row["file"] for row in rows if row["kept"]]
+    if not kept:
+        raise SearchError(
+            f"none of {len(rows)} portraits can be kept ({rows[0]['reason']}); look at {evaluation / 'report.html'}, "
+            "draw more with --of, or train longer"
+        )
+    return stages.postprocess(images, out / "portraits", config, kept)
