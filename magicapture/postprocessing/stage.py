@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, write_bytes, writing
+from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, subjects_of, write_bytes, writing
 from magicapture.config import Config
 from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.prepared import png
@@ -39,7 +39,8 @@ def run(images: str | Path, out: str | Path, config: Config) -> Path:
     restorer = Restorer(pack, config.device) if knobs.restore else None
     detector = FaceDetector(pack, config.device) if knobs.restore else None
     lineage = lineage_key(SCHEMA, manifest["lineage"], *sorted(manifest["files"].values()), config.digest("postprocessing"), pack.digest())
-    with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json", include={"pack", "postprocessing"})) as draft:
+    knobs_used = config.model_dump(mode="json", include={"pack", "postprocessing"})
+    with writing(out, SCHEMA, lineage=lineage, config=knobs_used, subjects=subjects_of(manifest)) as draft:
         items = []
         for item in tqdm(manifest["content"]["items"], desc="postprocess", disable=None):
             picture = _read(folder / item["file"])
