@@ -17,6 +17,7 @@ from typing import Any
 from magicapture.artifacts import MANIFEST, SUBJECTS, sha256_file, subjects_of
 from magicapture.data.subjects import UNNAMED
 
+SESSION = re.compile(r"(inversion|tuning)-([0-9a-f]{16})")  # checkpoints of a lineage (training/session.py)
 RUN = re.compile(r"\d{8}-\d{6}")  # a run of the pipeline on this machine, below "stages" (components/local.py)
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 HEADER = 1 << 20  # no longer is the header of any tensor file written here
@@ -60,6 +61,10 @@ def find(
     for folder in mine:
         traces.found[_run_of(folder)] = _kind(folder, artifacts[folder])
         _learn(subject, folder, artifacts[folder], traces)
+    lineages = {artifacts[folder].get("lineage") for folder in mine}
+    for session in {parent for path in files for parent in path.parents} - {*artifacts}:  # signed by no manifest: an older one's
+        if (named := SESSION.fullmatch(session.name)) and named[2] in lineages:
+            traces.found[session] = "checkpoints"
     shared = _shared(artifacts, mine) | {EMPTY}
     traces.derived |= {digest for folder in mine for digest in _files(artifacts[folder]).values()}
     traces.derived -= shared
@@ -182,8 +187,8 @@ def _artifacts(subject: str, artifacts: Mapping[Path, dict[str, Any]], traces: T
 
 
 def _unrecorded(manifest: Mapping[str, Any], kind: str = "") -> bool:
-    """Whether an artifact (of a kind) says nothing of whose it is: written before names were recorded."""
-    return SUBJECTS not in manifest and (not kind or str(manifest["schema"]).startswith(f"{kind}/"))
+    """Whether an artifact (of a kind) says nothing of whose it is: written before names were recorded, or made of such a one."""
+    return not manifest.get(SUBJECTS) and (not kind or str(manifest["schema"]).startswith(f"{kind}/"))
 
 
 def _whose(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
