@@ -58,13 +58,22 @@ def find_tracked(start: str | Path, subject: str) -> Tracked | None:
 
 
 def git_paths(paths: Iterable[Path]) -> list[tuple[str, str]]:
-    """Of files that are to go those that git itself holds: (what, how to clear it) for each repository they are in."""
-    by_root: dict[str, list[str]] = {}
+    """Of files that are to go those that git's history itself holds: (what, how to clear it) for each repository they are in."""
+    by_folder: dict[Path, list[Path]] = {}
     for path in paths:
-        root = _git(path.parent, "rev-parse", "--show-toplevel") if path.parent.is_dir() else ""
-        if root and (_git(Path(root), "log", "--all", "-1", "--format=%H", "--", str(path))):
-            by_root.setdefault(root, []).append(str(path.relative_to(root)))
-    return [(f"git in {root} holds {len(names)} of the files themselves", _filter(names)) for root, names in by_root.items()]
+        by_folder.setdefault(path.parent, []).append(path)
+    by_root: dict[Path, list[Path]] = {}
+    for folder, own in by_folder.items():
+        root = next((above for above in (folder, *folder.parents) if (above / ".git").exists()), None)
+        if root is not None:
+            by_root.setdefault(root, []).extend(own)
+    told = []
+    for root, own in by_root.items():
+        held = set(_git(root, "log", "--all", "--format=", "--name-only", "-z").replace("\n", "\0").split("\0"))
+        names = [name for name in (path.relative_to(root).as_posix() for path in own) if name in held]
+        if names:
+            told.append((f"git's history in {root}, and every clone, holds {len(names)} of the files themselves", _filter(names)))
+    return told
 
 
 def _say_retained(tracked: Tracked, name: str, subject: str, commits: list[str]) -> None:

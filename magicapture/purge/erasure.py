@@ -86,6 +86,8 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
     ``photos``: folders of photos that are known to be this person's; they are read, and removed only as far as they lie below
     ``folders``. Raises PurgeError for a folder that does not exist, and for a name that nothing is of.
     """
+    if not subject.strip() or "/" in subject or subject in (".", ".."):
+        raise PurgeError(f"subject {subject!r}: expected the name of a person, as that of the folder with the photos, without any /")
     roots = _roots(folders)
     known = {sha256_file(path) for folder in photos for path in _photos(folder)}
     pictures = find_pictures(repository or Path(), subject)
@@ -146,7 +148,7 @@ def erase(plan: Plan) -> Report:
     write_json(journal, {**state, "kinds": kinds, "files": count, "bytes": size})
     retained = list(plan.retained)
     if plan.tracked:
-        retained += erase_tracked(plan.tracked)
+        retained += erase_tracked(plan.subject, plan.tracked)
     for path in sorted(plan.paths):
         _check(path, plan.roots)
         _remove(path)

@@ -19,6 +19,7 @@ from magicapture.data.subjects import UNNAMED
 
 SESSION = re.compile(r"(inversion|tuning)-([0-9a-f]{16})")  # checkpoints of a lineage (training/session.py)
 RUN = re.compile(r"\d{8}-\d{6}")  # a run of the pipeline on this machine, below "stages" (components/local.py)
+TELLING = (".png", ".safetensors")  # of two people no two are equal, but for those of nobody
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 HEADER = 1 << 20  # no longer is the header of any tensor file written here
 TEXT = 64 << 20
@@ -69,9 +70,14 @@ def find(
     traces.derived |= {digest for folder in mine for digest in _files(artifacts[folder]).values()}
     traces.derived -= shared
     _tensors(subject, files, traces)
+    theirs = {folder / name for folder, manifest in artifacts.items() if folder not in mine for name in _files(manifest)}
     for path in files:
-        if not traces.covers(path) and not path.is_symlink() and (digest := hashed(path)) in traces.photos | traces.derived:
-            traces.found[path] = "photo" if digest in traces.photos else "copy"
+        if traces.covers(path) or path.is_symlink():
+            continue
+        if (digest := hashed(path)) in traces.photos:
+            traces.found[path] = "photo"
+        elif digest in traces.derived and path not in theirs:
+            traces.found[path] = "copy"
     _words(files, traces)
     for path in files:
         if not traces.covers(path) and ((path.is_symlink() and traces.covers(path.resolve())) or _cached(path, traces)):
@@ -178,8 +184,8 @@ def _artifacts(subject: str, artifacts: Mapping[Path, dict[str, Any]], traces: T
                 grown |= beside
         runs = {_run_of(folder) for folder in mine | grown} - mine - grown
         grown |= {folder for folder in artifacts if _run_of(folder) in runs}
-        telling = {digest for folder in mine | grown for digest in _files(artifacts[folder]).values()} - _shared(artifacts, mine | grown)
-        telling |= traces.derived
+        telling = {digest for folder in mine | grown for name, digest in _files(artifacts[folder]).items() if name.endswith(TELLING)}
+        telling = telling - _shared(artifacts, mine | grown) | traces.derived
         grown |= {folder for folder, manifest in artifacts.items() if _unrecorded(manifest) and telling & {*_files(manifest).values()}}
         if grown <= mine:
             return mine

@@ -64,17 +64,19 @@ def find_tracked(subject: str, made: Iterable[str] = (), runs: Iterable[str] = (
         found.runs = sorted(mine, key=lambda key: "mlflow.parentRunId" not in everything[key].data.tags)
         found.names = {name for run in everything.values() for name in _whose(run)}
         found.models = [model.model_id for model in _logged(tracker, mine)]
-        versions = _versions(tracker)
-        own = [entry for entry in versions if entry.run_id in mine or _version_is_of(entry, subject)]
-        found.versions = [(entry.name, str(entry.version)) for entry in own]
-        left = {entry.name for entry in versions} - {entry.name for entry in versions if entry not in own}
-        names = {entry.name for entry in own}
-        empty = {model.name for model in _models(tracker)} - {entry.name for entry in versions}
-        found.registered = sorted((names & left) | {name for name in empty if name.split(".")[-2:-1] == [subject]})
+        others, empty = set(), {model.name for model in _models(tracker)}
+        for entry in _versions(tracker):
+            empty.discard(entry.name)
+            if entry.run_id in mine or _version_is_of(entry, subject):
+                found.versions.append((entry.name, str(entry.version)))
+            else:
+                others.add(entry.name)
+        of_name = {name for name in empty if name.split(".")[-2:-1] == [subject]}
+        found.registered = sorted({name for name, _ in found.versions} - others | of_name)
     return found
 
 
-def erase_tracked(found: Tracked) -> list[tuple[str, str]]:
+def erase_tracked(subject: str, found: Tracked) -> list[tuple[str, str]]:
     """Remove for good; returns (what is retained, how to clear it). Called again after an interruption, it goes on. Raises TrackingDown."""
     tracker = _connect()
     if tracker is None:
@@ -100,7 +102,7 @@ def erase_tracked(found: Tracked) -> list[tuple[str, str]]:
         for run in found.runs:
             _drop_run(tracker, run)
         if backend:
-            _drop_rows(backend, found)
+            _drop_rows(backend, subject, found)
             return _aftermath(backend)
     ids = ",".join(found.runs)
     models = f" --logged-model-ids {','.join(found.models)}" if found.models else ""
@@ -263,7 +265,7 @@ def _drop_artifacts(uri: str, owner: str) -> None:
         folder.rmdir()
 
 
-def _drop_rows(backend: str, found: Tracked) -> None:
+def _drop_rows(backend: str, subject: str, found: Tracked) -> None:
     """What ``mlflow gc`` does for runs and logged models, and the rows of versions that MLflow keeps for ever."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.model_registry.dbmodels.models import SqlModelVersion, SqlModelVersionTag
@@ -272,9 +274,13 @@ def _drop_rows(backend: str, found: Tracked) -> None:
 
     store = SqlAlchemyStore(backend, "./unused")  # makes no such folder
     with store.ManagedSessionMaker(read_only=False) as session:
-        for name, number in found.versions:
+        versions = {(name, int(number)) for name, number in found.versions}
+        # Those that somebody deleted before: no search tells of them, yet their tags are there.
+        tagged = session.query(SqlModelVersionTag).filter(SqlModelVersionTag.key == SUBJECTS)
+        versions |= {(tag.name, tag.version) for tag in tagged if subject in json.loads(tag.value)}
+        for name, number in versions:
             for table in (SqlModelVersionTag, SqlModelVersion):
-                session.query(table).filter(table.name == name, table.version == int(number)).delete(synchronize_session=False)
+                session.query(table).filter(table.name == name, table.version == number).delete(synchronize_session=False)
         # By their run, since an erasure cut off may have marked them as deleted, which hides them from searches.
         for model in session.query(SqlLoggedModel).filter(SqlLoggedModel.source_run_id.in_(found.runs)):
             session.delete(model)

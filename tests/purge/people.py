@@ -27,7 +27,7 @@ def make_person(root: Path, name: str, names: tuple[str, ...] = ()) -> dict[str,
         folder.mkdir(parents=True, exist_ok=True)
         for i in range(2):
             Image.fromarray(np.full((9, 9, 3), SHADES[own] + 3 * index + i, np.uint8)).save(folder / f"{i}.png")
-        (folder / "description.txt").write_text("someone")
+        (folder / "description.txt").write_text(f"someone, {SHADES[own]}")
         whose[own] = sorted(sha256_file(path) for path in folder.glob("*.png"))
     stages = root / "runs" / "stages" / ("20260101-000000" if name == SHE else "20260101-000001")
     folders = make_candidate(stages / "magicapture-x" / "for-loop", whose=whose, shade=SHADES[name])

@@ -170,6 +170,12 @@ def test_older_artifacts_are_found_by_photos_and_by_place(here: Path) -> None:
     assert any(str(here / "photos" / SHE) in what for what, _ in plan.retained)  # only read
 
 
+@pytest.mark.parametrize("name", ["", "..", "../..", "a/b"])
+def test_names_that_are_paths_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(PurgeError, match="expected the name of a person"):
+        find(name, [tmp_path])
+
+
 @pytest.mark.parametrize(("folder", "said"), [("nowhere", "there is no such folder"), ("/", "too much to look through")])
 def test_folders_that_will_not_do(folder: str, said: str, sqlite: Path) -> None:
     with pytest.raises(PurgeError, match=said):

@@ -31,10 +31,10 @@ def test_a_subject_of_the_repository(pictures: Path, store: stores.Store) -> Non
     hers, his = pictures / "subjects" / "zoraida", pictures / "subjects" / "wilbert"
     cache = pictures / ".dvc" / "cache" / "files" / "md5"
     bytes_of = {hashlib.md5(path.read_bytes()).hexdigest() for path in hers.iterdir()}
-    kept = {path: digest for path, digest in tree(his).items()}
+    kept = tree(his)
     assert len([path for path in cache.rglob("*") if path.is_file()]) == 6  # three pictures and three listings
-    plan = find("zoraida", [], repository=pictures)
     before = tree(pictures)
+    plan = find("zoraida", [], repository=pictures)
     assert tree(pictures) == before and set(plan.paths.values()) == {"photos", "DVC file", "DVC cache"}
     report = erase(plan)
     assert not hers.exists() and not hers.with_name("zoraida.dvc").exists()
