@@ -151,8 +151,14 @@ def erase(plan: Plan) -> Report:
         retained += erase_tracked(plan.subject, plan.tracked)
     for path in sorted(plan.paths):
         _check(path, plan.roots)
-        _remove(path)
-        _prune(path.parent, plan.roots)
+        try:
+            _remove(path)
+            _prune(path.parent, plan.roots)
+        except OSError as error:
+            raise PurgeError(
+                f"{error.filename or path} cannot be removed: {error.strerror}; what stands before it is gone. Make it writable and give the "
+                "same command again: it goes on"
+            ) from error
     left = _left(plan)
     report = Report(dict(kinds), count, size, left, retained + ELSEWHERE)
     _record(plan.roots[0], report)
@@ -282,8 +288,9 @@ def _remove(path: Path) -> None:
 
 def _prune(folder: Path, roots: Sequence[Path]) -> None:
     """Remove what is empty now, up to the folders given."""
-    while folder not in roots and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    while folder not in roots and not (folder.is_dir() and any(folder.iterdir())):
+        if folder.is_dir():
+            folder.rmdir()
         folder = folder.parent
 
 

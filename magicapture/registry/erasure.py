@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicapture.artifacts import SUBJECTS
+from magicapture.data.subjects import UNNAMED
 from magicapture.registry.lock import FileLock, choose
 from magicapture.registry.models import HISTORY
 from magicapture.registry.tracking import Tracker, shown, tracking_uri
@@ -71,7 +72,7 @@ def find_tracked(subject: str, made: Iterable[str] = (), runs: Iterable[str] = (
                 found.versions.append((entry.name, str(entry.version)))
             else:
                 others.add(entry.name)
-        of_name = {name for name in empty if name.split(".")[-2:-1] == [subject]}
+        of_name = {name for name in empty if subject != UNNAMED and name.split(".")[-2:-1] == [subject]}
         found.registered = sorted({name for name, _ in found.versions} - others | of_name)
     return found
 
@@ -210,13 +211,14 @@ def _models(tracker: Tracker) -> list[Any]:
 def _whose(run: Run) -> list[str]:
     """By its tag; of a run from before there was one by its knobs."""
     tagged = run.data.tags.get(SUBJECTS)
-    return list(json.loads(tagged)) if tagged else [name for name in (run.data.params.get("promotion.subject"),) if name]
+    named = run.data.params.get("promotion.subject", UNNAMED)
+    return list(json.loads(tagged)) if tagged else [named] if named != UNNAMED else []
 
 
 def _version_is_of(entry: ModelVersion, subject: str) -> bool:
     """By its tag; of one from before there was one by its model's name, <model_name>.<subject>.<style>."""
     tagged = entry.tags.get(SUBJECTS)
-    return subject in json.loads(tagged) if tagged else entry.name.split(".")[-2:-1] == [subject]
+    return subject in json.loads(tagged) if tagged else subject != UNNAMED and entry.name.split(".")[-2:-1] == [subject]
 
 
 def _drop_version(tracker: Tracker, name: str, number: str) -> None:
