@@ -156,7 +156,7 @@ def erase(plan: Plan) -> Report:
             _prune(path.parent, plan.roots)
         except OSError as error:
             raise PurgeError(
-                f"{error.filename or path} cannot be removed: {error.strerror}; what stands before it is gone. Make it writable and give the "
+                f"{error.filename or path} cannot be removed: {error.strerror}; make it writable and give the "
                 "same command again: it goes on"
             ) from error
     left = _left(plan)
