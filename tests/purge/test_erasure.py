@@ -150,7 +150,7 @@ def test_older_artifacts_are_found_by_photos_and_by_place(here: Path) -> None:
     """Manifests from before names were recorded: of them, the prepared set knows the photos' hashes."""
     root = here / "runs" / "stages" / "20260101-000000"
     shutil.move(root, here / "runs" / "mine")
-    for path in (here / "runs").rglob(MANIFEST):
+    for path in sorted((here / "runs").rglob(MANIFEST)):
         manifest = json.loads(path.read_text())
         if manifest["schema"] in ("draft/1", "checkpoints/1"):
             shutil.rmtree(path.parent)

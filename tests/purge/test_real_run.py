@@ -72,6 +72,6 @@ def test_one_is_erased_and_the_other_goes_on(sqlite: Path, tracker: Tracker) -> 
     again = stages.evaluate(his / "portraits", his / "prepared", Path("again"), config)
     assert read_manifest(again, "evaluation")["content"]["best"]
     stages.tune(his / "prepared", his / "tokens", Path("resumed"), config, 0, Path("runs/checkpoints"))
-    model = mlflow.pyfunc.load_model(f"models:/magicapture.subject.{HE[::-1]}@champion")
+    model = mlflow.pyfunc.load_model(f"models:/magicapture.subject.{HE[::-1]}/1")  # in so few steps none is fit to be champion
     (picture,) = model.predict(["a photo of a [V1] person in the [V2] style"])
     assert np.array(Image.open(io.BytesIO(picture))).ndim == 3

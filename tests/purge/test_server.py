@@ -15,9 +15,7 @@ from tests.purge.people import HE, SHE, bytes_with, make_person
 def test_behind_a_server(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI", raising=False)
-    (store,) = (
-        path for path in tmp_path_factory.getbasetemp().glob("server*") if (path / "artifacts").is_dir() or (path / "log.txt").is_file()
-    )
+    (store,) = (path.parent for path in tmp_path_factory.getbasetemp().glob("server[0-9]*/log.txt"))  # where the fixture runs it
     for name in (HE, SHE):
         make_person(tmp_path, name)
     assert bytes_with(SHE, store / "artifacts") and bytes_with(SHE, store)
