@@ -18,7 +18,7 @@ from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
 from components.values import NEEDS
-from magicapture.artifacts import read_manifest, writing
+from magicapture.artifacts import read_manifest, subjects_of, writing
 from magicapture.config import Config
 from magicapture.data import is_address
 from magicapture.registry.runs import read_config, read_seeds
@@ -101,11 +101,12 @@ def parallel_seeds(config: Config) -> int:
 
 def publish(promotion: Path, out: Path) -> None:
     """Write ``out`` as a results/1 artifact: report.html, portraits/NN-....png in rank order, the promotion's verdict."""
-    content = read_manifest(promotion, "promotion")["content"]
+    manifest = read_manifest(promotion, "promotion")
+    content = manifest["content"]
     best = content["candidates"][content["best"]]
     evaluation = Path(best["folders"]["evaluation"])
     items = [item for item in json.loads((evaluation / "scores.json").read_text())["items"] if item["kind"] == "portrait"]
-    with writing(out, "results/1", lineage=content["lineage"]) as draft:
+    with writing(out, "results/1", lineage=content["lineage"], subjects=subjects_of(manifest)) as draft:
         shutil.copyfile(evaluation / "report.html", draft.path / "report.html")
         (draft.path / "portraits").mkdir()
         for place, item in enumerate(sorted(items, key=lambda item: item["rank"]), 1):

@@ -2,7 +2,7 @@
 
 ``manifest.json``: ``schema`` (kind and version, "prepared/1"), ``files`` (relative path -> sha256), ``lineage`` (key that
 names data + config + code), ``config`` (the knobs used), ``made`` (unique id and time of this
-very making), ``content`` (whatever the kind adds).
+very making), ``subjects`` (whose it is: name -> sha256 of that person's photos), ``content`` (whatever the kind adds).
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+SUBJECTS = "subjects"  # whose it is: in manifests, in the metadata of cached tensors, among the tags of MLflow
+DRAFT = "draft/1"  # schema of an artifact that is being written, or that a killed writer left
 USAGE = "usage.jsonl"  # what a pipeline task used of the machine, left beside the manifest: of the making, not of the content
 
 
@@ -61,28 +63,40 @@ def write_json(path: Path, data: Any) -> None:
 
 
 @contextmanager
-def writing(out: str | Path, schema: str, *, lineage: str = "", config: Mapping[str, Any] | None = None) -> Iterator[Draft]:
+def writing(
+    out: str | Path,
+    schema: str,
+    *,
+    lineage: str = "",
+    config: Mapping[str, Any] | None = None,
+    subjects: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Draft]:
     """Fill ``draft.path`` (a folder beside ``out``); on leaving, the manifest is written and the folder renamed to ``out``.
 
     An ``out`` that exists is replaced, and only once the new folder is complete. On an exception nothing is left behind.
+    ``subjects``: whose it is, name -> sha256 of that person's photos (:func:`subjects_of`), by which `magicapture purge` finds it again;
+    so it stands in the draft from the first, for a writer may be killed.
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     os.chmod(folder, 0o755)
-    draft = Draft(folder)
+    draft, manifest_file = Draft(folder), folder / MANIFEST
+    whose = {name: list(photos) for name, photos in (subjects or {}).items()}
     try:
+        write_json(manifest_file, {"schema": DRAFT, SUBJECTS: whose})
         yield draft
-        files = {str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+        files = {str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file() and p != manifest_file}
         manifest = {
             "schema": schema,
+            SUBJECTS: whose,
             "lineage": lineage,
             "files": files,
             "config": dict(config or {}),
             "made": {"id": uuid.uuid4().hex, "time": time.time()},
             "content": draft.content,
         }
-        write_json(folder / MANIFEST, manifest)
+        write_json(manifest_file, manifest)
         if out.exists():
             old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
             os.rename(out, old / "old")
@@ -123,6 +137,15 @@ def read_manifest(folder: str | Path, kind: str, *, verify: bool = False) -> dic
             if sha256_file(file) != digest:
                 raise ArtifactError(f"{folder}: {name} differs from its recorded sha256; write the artifact again")
     return manifest
+
+
+def subjects_of(*manifests: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Whose the artifacts are, all of them together: name -> sha256 of the photos that were given under it."""
+    whose: dict[str, list[str]] = {}
+    for manifest in manifests:
+        for name, photos in (manifest.get(SUBJECTS) or {}).items():
+            whose[name] = sorted({*whose.get(name, ()), *photos})
+    return whose
 
 
 def content_hash(folder: str | Path) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import config_cli, options, packs_cli, registry_cli
+from magicapture import config_cli, options, packs_cli, purge_cli, registry_cli
 from magicapture.options_cli import takes
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ app.add_typer(data, name="data")
 app.add_typer(packs_cli.app, name="packs")
 app.add_typer(registry_cli.app, name="registry")
 app.add_typer(config_cli.app, name="config")
+app.command()(purge_cli.purge)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"

@@ -197,7 +197,7 @@ class Promotion(Section):
     """The model registry: one registered model ``<model_name>.<subject>.<style>`` (subject and style have no dot, so no two pairs share a name)."""
 
     model_name: str = Field("magicapture", pattern=r"^[A-Za-z0-9._-]+$", max_length=60, description="First part of the registered model's name.")
-    subject: str = Field("subject", pattern=r"^[A-Za-z0-9_-]+$", max_length=60, description="Whose model this is; every derived file is found again by it.")
+    subject: str = Field("subject", pattern=r"^[A-Za-z0-9_-]+$", max_length=60, description="Whose model this is, and by whose name all that is made of the photos is found again (magicapture purge); as long as it is 'subject', their folder's name is.")
     style: str = Field("style", pattern=r"^[A-Za-z0-9_-]+$", max_length=60, description="In which look.")
     lock_wait: float = Field(600.0, ge=0, le=86_400, description="Seconds to wait while another run promotes the same model (ours).")
     policy: Policy = Policy()

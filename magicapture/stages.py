@@ -12,7 +12,8 @@
 
 Each writes one artifact (``magicapture.artifacts``): a folder with ``manifest.json``, whose top level is ``schema`` (the
 artifact's kind and version), ``lineage`` (key of data + configuration + code), ``files`` (path -> sha256), ``config`` (the
-knobs used), ``made`` ({id, time} of this very making) and ``content`` (described at each stage below). It is written aside
+knobs used), ``made`` ({id, time} of this very making), ``subjects`` (whose it is: name -> sha256 of that person's photos, by
+which ``magicapture purge`` finds it) and ``content`` (described at each stage below). It is written aside
 and renamed: ``out`` is either complete or as it was before. Pictures are RGB PNG files, 8 bit.
 
 ``config`` is a :class:`~magicapture.config.Config`, a preset's name (``"mini"``), a YAML file or a mapping. All stages

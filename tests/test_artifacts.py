@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from magicapture.artifacts import (
+    DRAFT,
     MANIFEST,
     ArtifactError,
     content_hash,
     lineage_key,
     read_manifest,
     sha256_file,
+    subjects_of,
     write_bytes,
     write_json,
     writing,
@@ -121,3 +123,15 @@ def test_single_files_are_written_atomically(tmp_path: Path) -> None:
 def test_lineage_key_keeps_its_parts_apart() -> None:
     assert lineage_key("ab", "c") != lineage_key("a", "bc")
     assert lineage_key("a", "b") == lineage_key("a", "b")
+
+
+def test_whose_it_is_stands_in_the_draft_from_the_first(tmp_path: Path) -> None:
+    """A writer may be killed: what it leaves has to be found again, and is no artifact."""
+    with writing(tmp_path / "out", "tokens/1", subjects={"anna": ["b", "a"]}) as draft:
+        left = json.loads((draft.path / MANIFEST).read_text())
+        assert left == {"schema": DRAFT, "subjects": {"anna": ["b", "a"]}}
+        with pytest.raises(ArtifactError, match="holds 'draft/1'"):
+            read_manifest(draft.path, "tokens")
+    manifest = read_manifest(tmp_path / "out", "tokens", verify=True)
+    assert manifest["files"] == {}
+    assert subjects_of(manifest, {"subjects": {"anna": ["c"], "ben": []}}, {}) == {"anna": ["a", "b", "c"], "ben": []}

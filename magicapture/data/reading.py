@@ -61,12 +61,13 @@ def opened(address: Address) -> Iterator[Revision]:
             clean_repos()
 
 
-def revision_tags(place: str) -> dict[str, str]:
-    """``data.source``, ``data.revision`` (commit), ``data.dirty`` and, unless it is a folder within a tracked one, ``data.dvc`` (md5)."""
+def revision_tags(place: str) -> tuple[dict[str, str], list[str]]:
+    """``data.source``, ``data.revision`` (commit), ``data.dirty`` and, unless it is a folder within a tracked one, ``data.dvc`` (md5); and
+    the paths of the files below the address."""
     with opened(Address.parse(place)) as revision:
         tags = {"data.source": place, "data.revision": revision.commit, "data.dirty": "false"}
         recorded = revision.recorded()
-        return tags | ({"data.dvc": recorded} if recorded else {})
+        return tags | ({"data.dvc": recorded} if recorded else {}), list(revision.files())
 
 
 class Revision:

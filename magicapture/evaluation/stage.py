@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, write_json, write_text, writing
+from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, subjects_of, write_json, write_text, writing
 from magicapture.config import Config
 from magicapture.evaluation import ranking, report
 from magicapture.evaluation.measure import Measurer, rows
@@ -67,7 +67,8 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     }
     best = next(row for row in ranked if row["kind"] == "portrait")
     lineage = lineage_key(manifest["lineage"], sources.lineage, pack.digest(), config.digest("evaluation"), SCORER_VERSION)
-    with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json")) as draft:
+    whose = subjects_of(manifest, sources.manifest)
+    with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
         _copy(images, draft.path, items)
         write_json(draft.path / "scores.json", result)
         page = report.render(images=images, manifest=manifest, prepared=sources, result=result, config=config, pack=pack, lineage=lineage)

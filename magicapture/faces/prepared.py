@@ -175,17 +175,19 @@ def write(
     sheet: str = "",
     lineage: str = "",
     config: Mapping[str, Any] | None = None,
+    subjects: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write a prepared set atomically and return its folder; raises ValueError for arrays that do not fit the resolution.
 
     ``embeddings`` maps ``"source.recogniser"`` and the like to (n, D): a row for every picture with a face, in the order of the set.
+    ``subjects``: whose photos they are (``artifacts.writing``).
     """
     sets: dict[str, Sequence[Picture]] = {"source": source, "reference": reference}
     for key, array in embeddings.items():
         count = sum(picture.keypoints is not None for picture in sets[key.partition(".")[0]])
         if array.ndim != 2 or len(array) != count:
             raise ValueError(f"embeddings {key!r}: expected {count} rows, got an array of shape {array.shape}")
-    with writing(out, SCHEMA, lineage=lineage, config=config) as draft:
+    with writing(out, SCHEMA, lineage=lineage, config=config, subjects=subjects) as draft:
         draft.content.update(
             resolution=resolution,
             **{name: [_save(draft.path, name, i, picture, resolution) for i, picture in enumerate(sets[name])] for name in SETS},

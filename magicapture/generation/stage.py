@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from magicapture.artifacts import content_hash, lineage_key, writing
+from magicapture.artifacts import content_hash, lineage_key, read_manifest, subjects_of, writing
 from magicapture.config import Config
 from magicapture.faces.concepts import named, spread
 from magicapture.generation.generator import Generator
@@ -56,7 +56,8 @@ def run(
     for warning in warnings:
         _log.warning(warning)
     lineage = lineage_key(content_hash(adapter), config.digest(), json.dumps([prompts, seeds]))
-    with writing(out, "images/1", lineage=lineage, config=config.model_dump(mode="json")) as draft:
+    whose = subjects_of(read_manifest(adapter, "adapter"))
+    with writing(out, "images/1", lineage=lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
         _carry(Path(adapter), draft.path / "training")
         (draft.path / "images").mkdir()
         items: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, write_bytes, writing
+from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, subjects_of, write_bytes, writing
 from magicapture.config import Config
 from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.prepared import png
@@ -42,7 +42,8 @@ def run(images: str | Path, out: str | Path, config: Config, only: Sequence[str]
     lineage = lineage_key(
         SCHEMA, manifest["lineage"], *sorted(manifest["files"].values()), config.digest("postprocessing"), pack.digest(), *(only or ())
     )
-    with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json", include={"pack", "postprocessing"})) as draft:
+    knobs_used = config.model_dump(mode="json", include={"pack", "postprocessing"})
+    with writing(out, SCHEMA, lineage=lineage, config=knobs_used, subjects=subjects_of(manifest)) as draft:
         items = []
         for item in progress(_chosen(manifest["content"]["items"], only), what="postprocess", unit="picture"):
             picture = _read(folder / item["file"])

@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from magicapture.artifacts import lineage_key
+from magicapture.artifacts import lineage_key, sha256_file
 from magicapture.config import Config
-from magicapture.data import local, pair_hash
+from magicapture.data import folder_name, local, name_subjects, pair_hash
 from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
 from magicapture.faces.embed import Embedder
@@ -49,12 +49,15 @@ def run(photos: str | Path, looks: str | Path, out: str | Path, config: Config, 
     with local(photos) as source, local(looks) as reference:
         if data and pair_hash(source, reference) != data:
             raise ReferencesError(f"the pictures in {photos} and {looks} are not those that this run began with ({data}); start it again")
-        return _run({"source": source, "reference": reference}, Path(out), config)
+        return _run({"source": source, "reference": reference}, Path(out), config, folder_name(photos))
 
 
-def _run(folders: Mapping[SetName, Path], out: Path, config: Config) -> Path:
+def _run(folders: Mapping[SetName, Path], out: Path, config: Config, called: str) -> Path:
+    """``called``: the name of the photos' folder, which of an address is not that of the copy."""
     _check_folders(folders, out)
     paths = {name: scan_concepts(folder, WHAT[name]) for name, folder in folders.items()}
+    # Of every file that was given, of those that cannot be used too: they are photos of this person all the same.
+    hashes = {concept: sorted({sha256_file(path) for path in own if path.is_file()}) for concept, own in paths["source"].items()}
     preparer = Preparer(config)
     kept = {name: {concept: preparer.prepare(name, found, concept) for concept, found in paths[name].items()} for name in SETS}
     _warn(preparer, kept)
@@ -75,6 +78,7 @@ def _run(folders: Mapping[SetName, Path], out: Path, config: Config) -> Path:
         sheet=render(source, reference, preparer.aside, preparer.warnings),
         lineage=lineage_key(SCHEMA, *sorted(preparer.hashes), *descriptions.values(), config.digest("preprocess"), preparer.pack.digest()),
         config=config.model_dump(mode="json", include={"pack", "preprocess"}),
+        subjects=name_subjects(hashes, called, config.promotion.subject),
     )
 
 

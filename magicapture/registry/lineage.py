@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from magicapture.artifacts import ArtifactError, lineage_key
+from magicapture.artifacts import SUBJECTS, ArtifactError, lineage_key
 from magicapture.config import Config
-from magicapture.data import folder_md5, is_address, pair_hash, revision_tags
+from magicapture.data import folder_concepts, folder_md5, folder_name, is_address, name_subjects, pair_hash, revision_tags
+from magicapture.data.subjects import UNNAMED
 from magicapture.packs.pack import load_pack
 
 PACKAGE = Path(__file__).parent.parent
@@ -24,7 +25,7 @@ CODE_SUFFIXES = (".py", ".html", ".j2", ".css")
 # that a knob of a later stage never makes an earlier one run again; tests/registry/test_lineage.py holds the rooms to it.
 # Evaluation gets all: its report shows the whole configuration.
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "preprocess": ("preprocess",),
+    "preprocess": ("preprocess", "promotion"),
     "inversion": ("training", "inversion"),
     "tuning": ("training", "tuning", "generation", "evaluation"),
     "generation": ("generation", "evaluation"),
@@ -34,7 +35,11 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 # Validation while tuning samples with the user's sampler and scales and avoids the user's seeds, but has its own prompts; of evaluation
 # tuning asks only whether the network trained against may judge.
 _SCORING = ("weight_identity", "weight_style", "weight_aesthetic", "baseline_images", "strangers")
-UNREAD = {"tuning": ("generation.prompts", *(f"evaluation.{knob}" for knob in _SCORING))}
+# Of promotion preprocessing asks whose photos they are.
+UNREAD = {
+    "preprocess": ("promotion.model_name", "promotion.style", "promotion.lock_wait", "promotion.policy"),
+    "tuning": ("generation.prompts", *(f"evaluation.{knob}" for knob in _SCORING)),
+}
 
 
 def stage_config(config: Config, stage: str) -> str:
@@ -55,20 +60,26 @@ def code_hash(package: Path = PACKAGE) -> str:
     return digest.hexdigest()[:16]
 
 
-def data_lineage(photos: str | Path, looks: str | Path) -> dict[str, str]:
+def data_lineage(photos: str | Path, looks: str | Path, subject: str = UNNAMED) -> dict[str, str]:
     """Tags that name the data: its content hash and, where DVC tracks it, DVC's md5, commit and state.
 
     Keys ``data.hash`` always, equal for a folder and for the address it came from; ``data.dvc`` (md5 in the .dvc file),
     ``data.revision`` (the commit that last touched that file; of an address the one that its branch or tag means), ``data.source`` (an
-    address) and ``data.dirty`` ("true" when the folder differs from what the file records) when DVC tracks the photos.
+    address) and ``data.dirty`` ("true" when the folder differs from what the file records) when DVC tracks the photos. ``subjects``:
+    whose photos they are, as :func:`subjects_tag` writes it; ``subject`` is promotion.subject.
     Raises ArtifactError for a folder that does not exist, DataError for an address that cannot be read.
     """
     for name, folder in (("photos", photos), ("looks", looks)):
         if not is_address(folder) and not Path(folder).is_dir():
             raise ArtifactError(f"{name} folder {folder} does not exist; give a folder of pictures (for the sample data: `dvc pull`)")
     tags = {"data.hash": pair_hash(photos, looks)}
+    files: list[str] = []
     if is_address(photos):
-        return tags | revision_tags(str(photos))
+        revision, files = revision_tags(str(photos))
+        tags |= revision
+    tags[SUBJECTS] = subjects_tag(name_subjects(dict.fromkeys(folder_concepts(photos, files), ()), folder_name(photos), subject))
+    if is_address(photos):
+        return tags
     tracked = _dvc_file(Path(photos).resolve())
     if tracked:
         output = yaml.safe_load(tracked.read_text())["outs"][0]
@@ -90,11 +101,16 @@ def code_lineage(package: Path = PACKAGE) -> dict[str, str]:
 
 def run_lineage(photos: str | Path, looks: str | Path, config: Config, seeds: Iterable[int]) -> dict[str, str]:
     """All lineage tags of a run; ``lineage`` names the whole of it: data + configuration + pack + code + seeds."""
-    tags = data_lineage(photos, looks) | code_lineage()
+    tags = data_lineage(photos, looks, config.promotion.subject) | code_lineage()
     tags |= {"pack": config.pack, "pack.digest": load_pack(config.pack).digest(), "config.digest": config.digest()}
     tags["seeds"] = ",".join(str(seed) for seed in seeds)
     tags["lineage"] = lineage_key(*(tags[name] for name in ("data.hash", "code.hash", "pack.digest", "config.digest", "seeds")))
     return tags
+
+
+def subjects_tag(names: Iterable[str]) -> str:
+    """Names of the people that a run or a model version is of, as the value of its tag ``subjects``: a JSON list."""
+    return json.dumps(sorted(names), ensure_ascii=False)
 
 
 def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

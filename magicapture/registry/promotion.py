@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, writing
+from magicapture.artifacts import MANIFEST, SUBJECTS, ArtifactError, lineage_key, read_manifest, subjects_of, writing
 from magicapture.config import Config, load_config
 from magicapture.registry.contents import STAGES, StageRecord, read_stage
 from magicapture.registry.decision import CANDIDATES, ScoreAgain, decide
 from magicapture.registry.gate import Scores, best_of, read_scores
-from magicapture.registry.lineage import code_lineage
+from magicapture.registry.lineage import code_lineage, subjects_tag
 from magicapture.registry.lock import model_lock
 from magicapture.registry.models import find_version, model_name, register
 from magicapture.registry.runs import JOB_TAG
@@ -44,6 +44,7 @@ class Batch:
     stages: list[StageRecord]
     tags: dict[str, str]
     run: str | None
+    subjects: dict[str, list[str]]
 
 
 def promote(
@@ -66,7 +67,8 @@ def promote(
     knobs = load_config(config)
     batch = _read(candidates, run)
     outcome = _send_or_explain(batch, knobs, closing=run is None, score_again=score_again)
-    with writing(out, "promotion/1", lineage=batch.tags["lineage"], config=knobs.model_dump(mode="json")) as draft:
+    settings = knobs.model_dump(mode="json")
+    with writing(out, "promotion/1", lineage=batch.tags["lineage"], config=settings, subjects=batch.subjects) as draft:
         draft.content = outcome | {"lineage": batch.tags["lineage"], "tags": batch.tags, "best": batch.best, "candidates": _listed(batch)}
         if outcome["version"] is None:
             draft.content["outbox"] = _keep(batch, draft.path)
@@ -87,7 +89,8 @@ def track(folder: str | Path) -> str:
     kept = [{kind: folder / path for kind, path in entry.items()} for entry in content["outbox"]]
     batch = _read(kept, None, content["tags"], content["run"])
     outcome = _send(batch, load_config(manifest["config"]), closing=True)
-    with writing(folder, "promotion/1", lineage=manifest["lineage"], config=manifest["config"]) as draft:
+    whose = subjects_of(manifest)
+    with writing(folder, "promotion/1", lineage=manifest["lineage"], config=manifest["config"], subjects=whose) as draft:
         draft.content = {name: value for name, value in content.items() if name != "outbox"} | outcome
     return f"{folder}: sent {len(batch.stages)} stages; {outcome['model']} version {outcome['version']}: {outcome['reason']}"
 
@@ -115,7 +118,10 @@ def _read(candidates: Sequence[Candidate], run: str | Path | None, tags: dict[st
     if tags is None:
         hashes = [record.tags.get("best_hash", record.made) for record in stages if record.stage == "tuning"]
         tags = code_lineage() | {"lineage": lineage_key(*hashes, *(score.protocol for score in scores)), "seeds": ",".join(seeds)}
-    return Batch(folders, seeds, scores, kept, best_of(scores, [half["selection"] for half in kept]), stages, tags, parent)
+    whose = subjects_of(*(read_manifest(folder, kind) for own in folders for kind, folder in own.items()))
+    if whose:
+        tags = tags | {SUBJECTS: subjects_tag(whose)}
+    return Batch(folders, seeds, scores, kept, best_of(scores, [half["selection"] for half in kept]), stages, tags, parent, whose)
 
 
 def _folders(candidate: Candidate) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
-from magicapture.artifacts import lineage_key, writing
+from magicapture.artifacts import SUBJECTS, lineage_key, writing
 from magicapture.config import Config, ConfigError, Search, load_config
 from magicapture.registry.lineage import flatten, run_lineage, stage_config
 from magicapture.registry.tracking import Tracker, TrackingDown
@@ -68,7 +69,8 @@ def resolve(
     except TrackingDown as error:
         reason = str(error)
         logger.warning("%s. The run goes on; its metrics stay on disk and are sent at promotion or by `magicapture track`.", reason)
-    with writing(out, "run/1", lineage=tags["lineage"], config=knobs.model_dump(mode="json")) as draft:
+    whose: dict[str, list[str]] = {name: [] for name in json.loads(tags[SUBJECTS])}
+    with writing(out, "run/1", lineage=tags["lineage"], config=knobs.model_dump(mode="json"), subjects=whose) as draft:
         draft.content = {"job": job, "run": run, "reason": reason, "tags": tags}
     return Plan(
         data=tags["data.hash"],

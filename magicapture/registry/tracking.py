@@ -69,8 +69,8 @@ class Tracker:
         self.experiment = experiment
 
     @classmethod
-    def connect(cls, experiment: str = EXPERIMENT) -> Tracker:
-        """Connect to :func:`tracking_uri` and find or make the ``experiment``. Raises TrackingDown within seconds."""
+    def connect(cls, experiment: str | None = EXPERIMENT) -> Tracker:
+        """Connect to :func:`tracking_uri` and find or make the ``experiment`` (None: of no one's). Raises TrackingDown within seconds."""
         uri = tracking_uri()
         _probe(uri)
         for name, value in QUICK.items():
@@ -82,8 +82,10 @@ class Tracker:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            number = _experiment(client, experiment, uri)
-            mlflow.set_experiment(experiment_id=number)
+            number = ""
+            if experiment is not None:
+                number = _experiment(client, experiment, uri)
+                mlflow.set_experiment(experiment_id=number)
         return cls(client, uri, number)
 
     @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from magicapture.artifacts import lineage_key, write_bytes
+from magicapture.artifacts import SUBJECTS, lineage_key, subjects_of, write_bytes
 from magicapture.backbones import Backbone
 from magicapture.config import Augment
 from magicapture.faces.concepts import REFERENCE_TOKEN, SOURCE_TOKEN, called
@@ -108,7 +109,8 @@ def load_training_data(prepared: PreparedSet, pack: Pack, backbone: Backbone, co
             )
 
     def examples(items: Sequence[PreparedItem], concepts: Sequence[str]) -> tuple[Example, ...]:
-        return tuple(_example(item, concepts.index(item.concept), pack, backbone, config, cache) for item in items)
+        whose = subjects_of(prepared.manifest)
+        return tuple(_example(item, concepts.index(item.concept), pack, backbone, config, cache, whose) for item in items)
 
     source, reference = examples(prepared.source, prepared.concepts("source")), examples(prepared.reference, prepared.concepts("reference"))
     return TrainingData(source, reference, subjects=prepared.tokens("source"), looks=prepared.tokens("reference"))
@@ -188,8 +190,10 @@ def _prompt(data: TrainingData, kind: str, generator: torch.Generator) -> str:
     return prompts.draw(kind, generator, data.word)
 
 
-def _example(item: PreparedItem, concept: int, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> Example:
-    mean, std = _latents(item.image(), pack, backbone, config, cache)
+def _example(
+    item: PreparedItem, concept: int, pack: Pack, backbone: Backbone, config: Augment, cache: Path, whose: Mapping[str, Sequence[str]]
+) -> Example:
+    mean, std = _latents(item.image(), pack, backbone, config, cache, {name: [item.sha256] for name in whose if item.sha256 in whose[name]})
     flips = [is_flipped(version, config) for version in range(config.versions)]
     face = torch.from_numpy(item.mask().astype(np.float32))[None]
     keypoints = None
@@ -199,10 +203,13 @@ def _example(item: PreparedItem, concept: int, pack: Pack, backbone: Backbone, c
     return Example(mean, std, torch.stack([face.flip(-1) if flip else face for flip in flips]), keypoints, concept)
 
 
-def _latents(image: np.ndarray, pack: Pack, backbone: Backbone, config: Augment, cache: Path) -> tuple[Tensor, Tensor]:
+def _latents(
+    image: np.ndarray, pack: Pack, backbone: Backbone, config: Augment, cache: Path, whose: Mapping[str, Sequence[str]]
+) -> tuple[Tensor, Tensor]:
     """Posterior mean and standard deviation of every version, from the cache when it holds them.
 
-    The key names the content (pixels, augmentation, weights, precision), not a position: pictures are never mixed up.
+    The key names the content (pixels, augmentation, weights, precision), not a position: pictures are never mixed up. ``whose`` (the
+    picture's ``artifacts.subjects_of``; empty for a look) goes into the file's metadata, by which `magicapture purge` finds it.
     """
     key = lineage_key("latents/1", picture_hash(image), config.model_dump_json(), pack.digest(), str(backbone.dtype), backbone.device.type)
     path = cache / f"{key}.safetensors"
@@ -217,5 +224,5 @@ def _latents(image: np.ndarray, pack: Pack, backbone: Backbone, config: Augment,
     with torch.no_grad():
         means, stds = zip(*(backbone.posterior(part) for part in images.split(4)), strict=True)
     mean, std = (torch.cat(parts).cpu().contiguous() for parts in (means, stds))  # attention in an autoencoder leaves channels last
-    write_bytes(path, save({"mean": mean, "std": std}))
+    write_bytes(path, save({"mean": mean, "std": std}, metadata={SUBJECTS: json.dumps(whose)}))
     return mean, std

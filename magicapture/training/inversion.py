@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from magicapture import adapters
-from magicapture.artifacts import writing
+from magicapture.artifacts import subjects_of, writing
 from magicapture.backbones import TokenEmbedding, TokenEmbeddings
 from magicapture.config import Config, Inversion
 from magicapture.faces.concepts import REFERENCE_TOKEN, SOURCE_TOKEN
@@ -37,7 +37,8 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
         )
         progress = Trainer(session.backbone, session.data, recipe, config.training, seed, session.checkpoints).run()
     learnt = adapters.tensors(session.backbone)
-    with writing(out, "tokens/1", lineage=session.lineage, config=config.model_dump(mode="json")) as draft:
+    whose = subjects_of(session.prepared.manifest)
+    with writing(out, "tokens/1", lineage=session.lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
         adapters.save_tokens(draft.path / "tokens.safetensors", learnt)
         write_curves(draft.path / "curves.jsonl", progress.curves)
         draft.content = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from magicapture.artifacts import lineage_key, write_text
+from magicapture.artifacts import MANIFEST, SUBJECTS, lineage_key, subjects_of, write_json, write_text
 from magicapture.backbones import Backbone, load_backbone
 from magicapture.config import Config
 from magicapture.faces.prepared import SHEET, PreparedSet
@@ -50,7 +50,16 @@ def open_session(phase: str, prepared: str | Path, config: Config, seed: int, ch
     lineage = lineage_key(
         phase, _data_key(opened), knobs, _sampling_key(config, phase), pack.digest(), code_hash(), backbone.device.type, str(seed), *more
     )
-    return Session(opened, pack, backbone, data, lineage, checkpoints / f"{phase}-{lineage}")
+    folder = checkpoints / f"{phase}-{lineage}"
+    _sign(folder, lineage, opened)
+    return Session(opened, pack, backbone, data, lineage, folder)
+
+
+def _sign(folder: Path, lineage: str, prepared: PreparedSet) -> None:
+    """Say in the folder whose checkpoints these are; the same photos may have been given under another name before."""
+    manifest = folder / MANIFEST
+    before = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    write_json(manifest, {"schema": "checkpoints/1", SUBJECTS: subjects_of(before, prepared.manifest), "lineage": lineage})
 
 
 def write_curves(path: Path, curves: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from magicapture import adapters
-from magicapture.artifacts import read_manifest, writing
+from magicapture.artifacts import read_manifest, subjects_of, writing
 from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
 from magicapture.backbones.structure import load_structure
@@ -67,7 +67,8 @@ def run(
         recipe, margin = build_recipe(session, config, seed)
         data = training_rows(session, config)
         progress = Trainer(session.backbone, data, recipe, config.training, seed, session.checkpoints).run(until_step)
-        with writing(out, "adapter/1", lineage=session.lineage, config=config.model_dump(mode="json")) as draft:
+        whose = subjects_of(session.prepared.manifest, inverted)
+        with writing(out, "adapter/1", lineage=session.lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
             last_hash, best_hash = _write(draft.path, session, progress, Path(tokens))
             draft.content = {
                 "pack": session.pack.name,

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from magicapture import references
+from magicapture.artifacts import sha256_file
 from magicapture.config import Config, load_config
 from magicapture.faces.prepared import PreparedSet
 from magicapture.references import ReferencesError
@@ -58,6 +59,18 @@ def test_items_keep_their_concept_and_nobody_is_a_stranger_for_not_being_another
     assert prepared.warnings == ("only one usable picture in looks of gala: it works, 4 to 6 work better",)
     anna, ben = (prepared.of([token]).embeddings("judge") for token in prepared.tokens("source"))
     assert len(anna) == len(ben) == 3 and (anna @ anna.T).min() > 0.8 > (anna @ ben.T).max()
+
+
+def test_whose_photos_they_are_is_recorded_by_name_and_hash(several: Path, config: Config) -> None:
+    """Of every file given: of one that cannot be read, too."""
+    (several / "photos" / "ben" / "9.heic").write_bytes(b"no picture, yet his")
+    hashes = {name: sorted(sha256_file(path) for path in (several / "photos" / name).iterdir()) for name in ("anna", "ben")}
+    assert run(several, config).manifest["subjects"] == hashes
+    alone = PreparedSet.load(references.run(several / "photos" / "ben", several / "looks", several / "out", config))
+    assert alone.manifest["subjects"] == {"ben": hashes["ben"]}
+    called = load_config(config, ["promotion.subject=other"])
+    alone = PreparedSet.load(references.run(several / "photos" / "ben", several / "looks", several / "out", called))
+    assert alone.manifest["subjects"] == {"other": hashes["ben"]}
 
 
 def test_a_photo_of_the_other_subject_is_set_aside_by_name(several: Path, config: Config, draw: Draw) -> None:

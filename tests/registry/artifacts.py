@@ -28,46 +28,50 @@ def make_candidate(
     protocol: str = "p1",
     steps: int = 20,
     faces: int = 8,
+    whose: dict[str, list[str]] | None = None,
+    shade: int = 0,
 ) -> dict[str, Path]:
     """A prepared set (shared by the seeds of ``root``) and one seed's artifacts; returns kind -> folder.
 
     Its 8 portraits score ``selection`` and ``identity`` give or take a little; the last ones have no face where ``faces`` are fewer.
+    ``whose`` they are (``artifacts.writing``), and the ``shade`` of this person's pictures.
     """
+    shown = PICTURE + shade
     config = knobs().model_dump(mode="json")
     folders = {kind: root / f"seed-{seed}" / kind for kind in ("tokens", "adapter", "images", "portraits", "evaluation")}
     folders["prepared"] = root / "prepared"
     if not folders["prepared"].exists():
-        with writing(folders["prepared"], "prepared/1", lineage="l0", config=config) as draft:
+        with writing(folders["prepared"], "prepared/1", lineage="l0", config=config, subjects=whose) as draft:
             (draft.path / "source").mkdir()
-            Image.fromarray(PICTURE).save(draft.path / "source" / "0.png")
+            Image.fromarray(shown).save(draft.path / "source" / "0.png")
             (draft.path / "sheet.html").write_text("<p>sheet</p>")
-    with writing(folders["tokens"], "tokens/1", lineage="l1", config=config) as draft:
-        save_file({"[V1]": np.full(4, seed, np.float32), "[V2]": np.ones(4, np.float32)}, draft.path / "tokens.safetensors")
+    with writing(folders["tokens"], "tokens/1", lineage="l1", config=config, subjects=whose) as draft:
+        save_file({"[V1]": np.full(4, seed + shade, np.float32), "[V2]": np.ones(4, np.float32)}, draft.path / "tokens.safetensors")
         (draft.path / "curves.jsonl").write_text(_curves("inversion", steps))
         draft.content = {"steps": steps, "tensor_hash": f"t{seed}", "machine": "test", "threads": 1}
-    with writing(folders["adapter"], "adapter/1", lineage="l2", config=config) as draft:
+    with writing(folders["adapter"], "adapter/1", lineage="l2", config=config, subjects=whose) as draft:
         for name in ("", "last/", "attention/", "samples/"):
             (draft.path / name).mkdir(exist_ok=True)
         for name in ("pytorch_lora_weights.safetensors", "tokens.safetensors"):
-            save_file({"weight": np.full(4, seed, np.float32)}, draft.path / name)
-            save_file({"weight": np.full(4, seed + 0.5, np.float32)}, draft.path / "last" / name)
+            save_file({"weight": np.full(4, seed + shade, np.float32)}, draft.path / name)
+            save_file({"weight": np.full(4, seed + shade + 0.5, np.float32)}, draft.path / "last" / name)
         for name in ("attention/source-v1", "attention/source-v2", "samples/step-00010-0"):
-            Image.fromarray(PICTURE).save(draft.path / f"{name}.png")
+            Image.fromarray(shown).save(draft.path / f"{name}.png")
         (draft.path / "curves.jsonl").write_text(_curves("tuning", steps))
         draft.content = {
             "pack": "mini", "pack_digest": "d", "best_step": 10, "last_step": steps, "scores": [{"step": 10, "judge": 0.4}],
             "best_hash": f"best{seed}", "last_hash": f"last{seed}", "seed": seed, "train_seconds": 1.5,
         }  # fmt: skip
     for kind in ("images", "portraits"):
-        with writing(folders[kind], f"{kind}/1", lineage="l3", config=config) as draft:
+        with writing(folders[kind], f"{kind}/1", lineage="l3", config=config, subjects=whose) as draft:
             (draft.path / "images").mkdir()
-            Image.fromarray(PICTURE).save(draft.path / "images" / "0000.png")
+            Image.fromarray(shown).save(draft.path / "images" / "0000.png")
     rows = portraits(selection, identity, faces)
     sets = {"portrait": _set(selection, identity, faces), "base": _set(0.3, 0.0, 1)}
-    with writing(folders["evaluation"], "evaluation/1", lineage="l4", config=config) as draft:
+    with writing(folders["evaluation"], "evaluation/1", lineage="l4", config=config, subjects=whose) as draft:
         (draft.path / "images").mkdir()
         for index in range(len(rows)):
-            Image.fromarray(PICTURE + index).save(draft.path / "images" / f"000{index}.png")
+            Image.fromarray(shown + index).save(draft.path / "images" / f"000{index}.png")
         (draft.path / "scores.json").write_text(json.dumps({"protocol": protocol, "items": rows, "sets": sets}))
         (draft.path / "report.html").write_text("<p>report</p>")
         draft.content = {"protocol": protocol, "selection": selection if faces else None, "identity": identity if faces else None}

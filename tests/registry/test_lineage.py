@@ -109,6 +109,7 @@ def test_untracked_data_has_a_hash_alone(tmp_path: Path) -> None:
     for name in ("person", "look"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jpg").write_text(name)
-    assert set(lineage.data_lineage(tmp_path / "person", tmp_path / "look")) == {"data.hash"}
+    tags = lineage.data_lineage(tmp_path / "person", tmp_path / "look")
+    assert set(tags) == {"data.hash", "subjects"} and tags["subjects"] == '["person"]'
     with pytest.raises(ArtifactError, match="looks folder .* does not exist.*dvc pull"):
         lineage.data_lineage(tmp_path / "person", tmp_path / "gone")

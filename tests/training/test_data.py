@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from magicapture.backbones import Backbone
 from magicapture.config import Augment
@@ -94,6 +96,18 @@ def test_the_cache_is_read_again_by_content_not_by_place(
     monkeypatch.setattr(backbone.vae, "encode", lambda *_: pytest.fail("encoded although cached"))
     second = load_training_data(turned, pack, backbone, augment, tmp_path)
     assert all(torch.equal(a.mean, b.mean) and torch.equal(a.std, b.std) for a, b in zip(first.source, second.source[::-1], strict=True))
+
+
+def test_cached_latents_say_whose_photo_they_are_of(prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path) -> None:
+    """Those of a look are nobody's."""
+    manifest = {**prepared.manifest, "subjects": {"ann": ["s0", "s1"], "both": ["s0", "s1", "s2"]}}
+    load_training_data(replace(prepared, manifest=manifest), pack, backbone, Augment(versions=1), tmp_path)
+    found = []
+    for path in tmp_path.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found.append(json.loads(file.metadata()["subjects"]))
+    photos = [{"ann": ["s0"], "both": ["s0"]}, {"ann": ["s1"], "both": ["s1"]}, {"both": ["s2"]}]
+    assert sorted(map(str, found)) == sorted(map(str, [*photos, {}, {}, {}]))
 
 
 def test_the_cache_knows_another_augmentation(prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""Erasing a person: find all that is of one, remove it, look again. The command is ``magicapture purge`` (``magicapture.purge_cli``)."""
+
+from magicapture.purge.erasure import Plan, PurgeError, Report, erase, find
+
+__all__ = ["Plan", "PurgeError", "Report", "erase", "find"]

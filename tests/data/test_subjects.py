@@ -1,0 +1,35 @@
+"""The names by which a person's things are found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from magicapture.data import folder_concepts, folder_name, name_subjects
+
+
+@pytest.mark.parametrize(
+    ("concepts", "subject", "named"),
+    [
+        ({"": ["b", "a"]}, "subject", {"photos": ["a", "b"]}),
+        ({"": ["a"]}, "anna", {"anna": ["a"]}),
+        ({"anna": ["a"], "ben": ["b"]}, "subject", {"anna": ["a"], "ben": ["b"]}),
+        ({"anna": ["a"], "ben": ["b"]}, "couple", {"anna": ["a"], "couple": ["a", "b"], "ben": ["b"]}),
+        ({"anna": ["a"], "ben": ["b"]}, "ben", {"anna": ["a"], "ben": ["a", "b"]}),
+    ],
+)
+def test_whose_photos_they_are(concepts: dict[str, list[str]], subject: str, named: dict[str, list[str]]) -> None:
+    assert name_subjects(concepts, "photos", subject) == named
+
+
+def test_names_of_folders_and_of_addresses(tmp_path: Path) -> None:
+    assert folder_name(tmp_path / "anna" / ".." / "ben") == "ben"
+    assert folder_name("git+https://git.example.org/p.git@main#subjects/anna") == "anna"
+    for name in ("two/anna/0.png", "two/ben/0.png", "two/.hidden/0.png", "one/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "two" / "empty").mkdir()
+    assert folder_concepts(tmp_path / "two") == ["anna", "ben"] and folder_concepts(tmp_path / "one") == [""]
+    assert folder_concepts("git+https://h/p.git#s", ["anna/0.png", "ben/0.png"]) == ["anna", "ben"]
+    assert folder_concepts("git+https://h/p.git#s", ["0.png", "description.txt"]) == [""]
