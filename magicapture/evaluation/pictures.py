@@ -33,7 +33,7 @@ def tinted(level: np.ndarray, colour: tuple[int, int, int], side: int = 96) -> s
     smooth = cv2.resize(level.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     # 32 steps of opacity are more than the eye sees in a soft map, and a third of the bytes of 256.
     alpha = (smooth * 31).round() * (_OPAQUE * 255 / 31)
-    image = np.concatenate([np.broadcast_to(np.uint8(colour), (side, side, 3)), alpha[..., None].astype(np.uint8)], axis=2)
+    image = np.concatenate([np.broadcast_to(np.array(colour, np.uint8), (side, side, 3)), alpha[..., None].astype(np.uint8)], axis=2)
     buffer = io.BytesIO()
     Image.fromarray(image, "RGBA").save(buffer, "png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

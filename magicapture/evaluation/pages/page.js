@@ -32,13 +32,13 @@ for (const controls of all(".controls")) {
 
 const viewer = document.querySelector(".viewer");
 const picture = new Image();
-viewer.querySelector("figure").prepend(picture);
 let buttons = [], at = 0;
 const show = (index) => {
   at = (index + buttons.length) % buttons.length;
   const source = buttons[at].querySelector("img");
   picture.src = source.src;
   picture.alt = source.alt;
+  viewer.querySelector("figure").prepend(picture);
   viewer.querySelector("figcaption").innerHTML = buttons[at].closest("figure").querySelector("figcaption").innerHTML;
   viewer.querySelector(".count").textContent = `${at + 1} of ${buttons.length}`;
 };
