@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import config_cli, options, packs_cli, purge_cli, registry_cli
+from magicapture import config_cli, gallery_cli, options, packs_cli, purge_cli, registry_cli
 from magicapture.options_cli import takes
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ app.add_typer(packs_cli.app, name="packs")
 app.add_typer(registry_cli.app, name="registry")
 app.add_typer(config_cli.app, name="config")
 app.command()(purge_cli.purge)
+app.command("gallery")(gallery_cli.gallery)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"

@@ -113,7 +113,7 @@ def tune(
       identity, attention, lr}; of objects structure, contrast and appearance instead of composed and identity
     - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation
     - ``attention/{source,reference,composed}.png`` (of several ``source-anna.png``, ``reference-noir.png``), and ``-v1``, ``-v2`` of each:
-      where each token looks
+      where each token looks; the maps alone in ``maps.safetensors``: name -> (tokens, side, side) float32 in [0, 1]
     - content: ``pack``, ``pack_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the last two sha256; null
       without identity loss), ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}] (of objects by the
       role structure: ``training.validation.ObjectScore``), ``best_hash``,

@@ -11,6 +11,8 @@ from PIL import Image
 
 #: Longest side in px inside the report; larger pictures are reduced (they lie in full beside it).
 LONGEST = 640
+#: Greatest opacity of a map over its picture.
+_OPAQUE = 0.65
 
 
 def data_uri(image: np.ndarray, longest: int = LONGEST) -> str:
@@ -24,6 +26,17 @@ def data_uri(image: np.ndarray, longest: int = LONGEST) -> str:
     kind, options = ("png", {"optimize": True}) if small else ("jpeg", {"quality": 90, "subsampling": 0})
     Image.fromarray(image).save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def tinted(level: np.ndarray, colour: tuple[int, int, int], side: int = 96) -> str:
+    """A map (h, w) in [0, 1] as the data URI of a PNG to lie over a picture: one colour, the more opaque the higher the map."""
+    smooth = cv2.resize(level.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    # 32 steps of opacity are more than the eye sees in a soft map, and a third of the bytes of 256.
+    alpha = (smooth * 31).round() * (_OPAQUE * 255 / 31)
+    image = np.concatenate([np.broadcast_to(np.array(colour, np.uint8), (side, side, 3)), alpha[..., None].astype(np.uint8)], axis=2)
+    buffer = io.BytesIO()
+    Image.fromarray(image, "RGBA").save(buffer, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def lit(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
+from safetensors.numpy import load_file
 
 from magicapture.config import Config
-from magicapture.evaluation import charts
-from magicapture.evaluation.pictures import data_uri, lit
+from magicapture.evaluation import charts, page
+from magicapture.evaluation.pictures import data_uri, lit, tinted
 from magicapture.evaluation.ranking import KINDS
 from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 #: What the training leaves beside the pictures (artifact ``images/1``); what is absent is left out of the report.
 TRAINING = "training"
-_SAMPLE_ROWS, _COMPARED, _SLIDERS = 7, 4, 4
+_SAMPLE_ROWS, _COMPARED = 7, 4
+#: Longest side in px of pictures that stand in rows, several to a line.
+_SMALL = 400
+#: Colours of the attention of [V1] and [V2], as in pages/page.css.
+_TINTS = {"v1": (255, 138, 61), "v2": (79, 179, 255)}
 
 KIND_NAMES = {
     "portrait": ("This model", "personalised: [V1] in [V2]"),
@@ -61,29 +63,32 @@ def render(
     rows = [dict(row) for row in result["items"]]
     for row in rows:
         row.setdefault("tokens", [])
+    portraits = [row for row in rows if row["kind"] == "portrait"]
+    for row in portraits:
         row["uri"] = data_uri(_read(images / row["file"]))
         row["before_uri"] = data_uri(_read(images / row["before"])) if row.get("before") else None
-    portraits = [row for row in rows if row["kind"] == "portrait"]
     adapter = manifest["content"].get("adapter", {})
     training = images / TRAINING
+    kinds = [kind for kind in KINDS if kind in result["sets"]]
+    measures = {key: name for key, (name, _) in MEASURE_NAMES.items() if result["sets"]["portrait"].get(key)}
     score = "Judge's cosine of the samples by step" if prepared.faces else "Structure and appearance of the samples by step"
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return page.render(
+        "report.html.j2",
         subject=config.promotion.subject,
-        made=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime()),
         portraits=portraits,
-        sliders=[row for row in portraits if row["before_uri"]][:_SLIDERS],
+        prompts=_distinct(portraits, "prompt"),
+        filters=_filters(portraits),
+        balance=_balance(portraits, measures),
         sets=result["sets"],
         levels=result["levels"],
         person=prepared.faces,
-        kinds=[kind for kind in KINDS if kind in result["sets"]],
-        kind_names=KIND_NAMES,
-        table=comparison(result["sets"]),
+        kinds=[{"key": kind, "name": KIND_NAMES[kind][0], "note": KIND_NAMES[kind][1]} for kind in kinds],
+        table=comparison(result["sets"], kinds),
         pairs=result.get("pairs", []),
-        measures={key: name for key, (name, _) in MEASURE_NAMES.items() if result["sets"]["portrait"].get(key)},
+        measures=measures,
         people=len(prepared.concepts("source")),
         looks=len(prepared.concepts("reference")),
-        compared=_compared(rows),
+        compared=_compared(rows, images),
         source=[_photo(item, False) for item in prepared.source],
         reference=[_photo(item, True) for item in prepared.reference],
         descriptions=dict(prepared.descriptions),
@@ -100,27 +105,52 @@ def render(
     )
 
 
-def comparison(sets: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the table: one a measure, with a cell a kind that holds the summary and where its bar lies, in % of the row's scale."""
+def comparison(sets: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a table: one a measure, with a cell a column of `sets`: the summary, and where its bar lies, in % of the row's scale."""
     table = []
-    kinds = [kind for kind in KINDS if kind in sets]
     for measure, (name, meaning) in MEASURE_NAMES.items():
-        found = [sets[kind].get(measure) for kind in kinds]
+        found = [sets[column].get(measure) for column in columns]
         if not any(found):
             continue
         ends = [value for cell in found if cell for value in (cell["low"], cell["high"], cell["mean"]) if value is not None]
         low, high = min(0.0, *ends), max(0.0, *ends)
         span = (high - low) or 1.0
         cells = []
-        for kind, cell in zip(kinds, found, strict=True):
+        for column, cell in zip(columns, found, strict=True):
             known = {key: cell[key] for key in ("low", "mean", "high") if cell[key] is not None} if cell else {}
             place = {key: round(100 * (value - low) / span, 2) for key, value in known.items()}
-            cells.append({"kind": kind, "value": cell, "place": place})
-        table.append({"name": name, "meaning": meaning, "cells": cells, "zero": round(-100 * low / span, 2)})
+            cells.append({"column": column, "value": cell, "place": place, "difference": None})
+        table.append({"measure": measure, "name": name, "meaning": meaning, "cells": cells, "zero": round(-100 * low / span, 2)})
     return table
 
 
-def _compared(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _distinct(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    return sorted({row[key] for row in rows})
+
+
+def _filters(portraits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[Any]]]:
+    """What portraits can be filtered by: (name, label, values), where there is more than one value."""
+    choices = {
+        "seed": ("Seed", _distinct(portraits, "seed")),
+        "prompt": ("Prompt", _distinct(portraits, "prompt")),
+        "tokens": ("Subject and look", sorted({" ".join(row["tokens"]) for row in portraits})),
+    }
+    return [(name, label, values) for name, (label, values) in choices.items() if len(values) > 1]
+
+
+def _balance(portraits: Sequence[Mapping[str, Any]], measures: Mapping[str, str]) -> dict[str, Any] | None:
+    """Likeness (else identity; of objects structure) against style, and the ranks on the Pareto front; None for less than two."""
+    key = next((key for key in ("likeness", "identity", "structure") if key in measures), None)
+    own = [row for row in portraits if key is not None and row[key] is not None]
+    if key is None or len(own) < 2:
+        return None
+    points = [charts.Disc(row["style"], row[key], row["aesthetic"], str(row["rank"])) for row in own]
+    front = charts.pareto_front([(point.x, point.y) for point in points])
+    svg = charts.scatter_chart(points, "Style", measures[key], size="aesthetic", front=front)
+    return {"y": measures[key], "svg": svg, "front": {own[i]["rank"] for i in front}}
+
+
+def _compared(rows: Sequence[Mapping[str, Any]], images: Path) -> list[dict[str, Any]]:
     """A few pictures of each kind, of the same seeds where the kinds share them: a fair look, not the best of each."""
     of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     of_kind = {kind: own for kind, own in of_kind.items() if own}
@@ -129,7 +159,8 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for kind, own in of_kind.items():
         first = {row["seed"]: row for row in sorted(own, key=lambda row: -row["rank"])}  # of several subjects or looks, the best
         chosen = [first[seed] for seed in shared[:_COMPARED]] or sorted(own, key=lambda row: row["seed"])[:_COMPARED]
-        picked.append({"kind": kind, "rows": chosen})
+        shown = [{**row, "small_uri": data_uri(_read(images / row["file"]), _SMALL)} for row in chosen]
+        picked.append({"kind": kind, "name": KIND_NAMES[kind][0], "rows": shown})
     return picked
 
 
@@ -140,16 +171,16 @@ def _photo(item: PreparedItem, reference: bool) -> dict[str, Any]:
 
 
 def _attention(folder: Path) -> list[dict[str, Any]]:
-    """Pictures and where the tokens look in them, as tuning drew it: one of each subject and look, and a composed one."""
+    """Pictures and where the tokens look in them, as tuning left them: one of each subject and look, and a composed one."""
+    if not (folder / "maps.safetensors").is_file():
+        return []
+    maps = load_file(folder / "maps.safetensors")
     rows = []
     for place, name in PLACES.items():
-        files = [folder / f"{place}.png", *sorted(folder.glob(f"{place}-*.png"))]
-        for file in files:
-            maps = [(token, file.with_name(f"{file.stem}-{token}.png")) for token in ("v1", "v2")]
-            if all(drawn.is_file() for _, drawn in maps):
-                of = file.stem.removeprefix(place).removeprefix("-")
-                shown = [{"token": f"[{token.upper()}]", "uri": data_uri(_enlarged(_read(drawn)))} for token, drawn in maps]
-                rows.append({"name": f"{name}: {of}" if of else name, "uri": data_uri(_read(file)), "maps": shown})
+        for drawn in sorted(key for key in maps if key == place or key.startswith(f"{place}-")):
+            of = drawn.removeprefix(place).removeprefix("-")
+            shown = [{"token": token, "uri": tinted(level, tint)} for (token, tint), level in zip(_TINTS.items(), maps[drawn], strict=True)]
+            rows.append({"name": f"{name}: {of}" if of else name, "uri": data_uri(_read(folder / f"{drawn}.png"), _SMALL), "maps": shown})
     return rows
 
 
@@ -219,14 +250,6 @@ def _facts(
         "Scorers": result["scorer"],
     }
     return [(name, value) for name, value in facts.items() if value not in (None, "")]
-
-
-def _enlarged(image: np.ndarray, side: int = 192) -> np.ndarray:
-    """Small pictures enlarged, so that a map's colours are not drawn in the picture's few pixels."""
-    if max(image.shape[:2]) >= side:
-        return image
-    scale = side / max(image.shape[:2])
-    return np.array(Image.fromarray(image).resize((round(image.shape[1] * scale), round(image.shape[0] * scale)), Image.Resampling.BICUBIC))
 
 
 def _read(path: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -145,21 +146,28 @@ def draw_attention(
 ) -> None:  # fmt: skip
     """Write each picture as ``<name>.png`` and over it where its two tokens look, ``<name>-v1.png`` and ``<name>-v2.png``.
 
-    Maps are those of :func:`token_maps`, scaled to their own range.
+    Maps are those of :func:`token_maps`, each scaled to [0, 1] by its own range; ``maps.safetensors`` holds them alone: name ->
+    (tokens, side, side) float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shown, pairs = zip(*pictures.values(), strict=True)
-    for name, picture, row in zip(pictures, shown, token_maps(backbone, attention, shown, word, pairs), strict=True):
+    maps = {name: _scaled(row) for name, row in zip(pictures, token_maps(backbone, attention, shown, word, pairs), strict=True)}
+    for (name, levels), picture in zip(maps.items(), shown, strict=True):
         Image.fromarray(picture).save(folder / f"{name}.png")
-        for number, token_map in enumerate(row, 1):
-            Image.fromarray(_heat(picture, token_map)).save(folder / f"{name}-v{number}.png")
+        for number, level in enumerate(levels, 1):
+            Image.fromarray(_heat(picture, level)).save(folder / f"{name}-v{number}.png")
+    save_file({name: levels.numpy() for name, levels in maps.items()}, folder / "maps.safetensors")
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    """Maps (tokens, h, w), each scaled to [0, 1] by its own range."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=1e-12)
 
 
 def _heat(picture: np.ndarray, token_map: Tensor) -> np.ndarray:
-    """A map (h, w) as heat over the greyed picture: (H, W, 3) uint8."""
-    span = (token_map.max() - token_map.min()).clamp(min=1e-12)
-    scaled = ((token_map - token_map.min()) / span)[None, None]
-    level = F.interpolate(scaled, size=picture.shape[:2], mode="bilinear")[0, 0].numpy()
+    """A map (h, w) in [0, 1] as heat over the greyed picture: (H, W, 3) uint8."""
+    level = F.interpolate(token_map[None, None], size=picture.shape[:2], mode="bilinear")[0, 0].numpy()
     places = np.linspace(0, 1, len(_HEAT))
     heat = np.stack([np.interp(level, places, _HEAT[:, channel]) for channel in range(3)], axis=-1)
     grey = picture.mean(axis=-1, keepdims=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
+from safetensors.numpy import save_file
 
 from magicapture.artifacts import writing
 from magicapture.config import Config, load_config
@@ -192,13 +193,13 @@ def _training(folder: Path, person: Person, name: str) -> None:
     for step in range(0, 121, 20):
         for i in range(4):
             _save(folder / f"samples/step-{step:05d}-{i}.png", render(person, Look.sample(800 + step, name), Nuisance.sample(i), 64).image)
+    maps = {}
     for place in ("source", "reference", "composed"):
         made = render(person, Look.sample(3, name), Nuisance.sample(9), 64)
         _save(folder / f"attention/{place}.png", made.image)
-        face = np.isin(made.parsing, FACE_CLASSES)[..., None]
-        grey = 0.35 * made.image.mean(2, keepdims=True)
-        for token, where in (("v1", face), ("v2", ~face)):  # as tuning draws them: heat over the greyed picture
-            _save(folder / f"attention/{place}-{token}.png", (grey + where * np.array([160, 90, 0])).astype(np.uint8))
+        face = np.isin(made.parsing, FACE_CLASSES).reshape(16, 4, 16, 4).mean((1, 3))
+        maps[place] = np.stack([face, 1 - face]).astype(np.float32)
+    save_file(maps, folder / "attention/maps.safetensors")
 
 
 def _save(path: Path, image: np.ndarray) -> None:

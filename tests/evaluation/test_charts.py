@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magicapture.evaluation.charts import line_chart
+from magicapture.evaluation.charts import Disc, line_chart, pareto_front, scatter_chart
 
 finite = st.floats(-1e6, 1e6)
 
@@ -53,3 +53,38 @@ def test_long_curves_are_thinned_and_keep_their_end() -> None:
 def test_nothing_to_draw() -> None:
     assert line_chart([], "none") == ""
     assert line_chart([(1, math.nan)], "nan") == ""
+
+
+discs = st.lists(st.builds(Disc, finite, finite, st.floats(0, 10), st.text("ab<&", min_size=1, max_size=3)), min_size=1, max_size=30)
+
+
+@given(discs)
+def test_every_disc_lies_inside_the_frame_and_a_larger_value_is_a_larger_disc(points: list[Disc]) -> None:
+    svg = ET.fromstring(scatter_chart(points, "x", "a < b", size="size", front=pareto_front([(p.x, p.y) for p in points])))
+    circles = [element for element in svg if element.tag == "circle"]
+    assert len(circles) == len(points)
+    places = [tuple(float(circle.get(name, "")) for name in ("cx", "cy", "r")) for circle in circles]
+    assert all(39.9 <= x <= 346.1 and 19.9 <= y <= 256.1 for x, y, _ in places)
+    radii = [radius for *_, radius in places]
+    assert radii == sorted(radii, reverse=True)  # large ones first: none is hidden
+    if len({p.size for p in points}) > 1 and max(p.size for p in points) - min(p.size for p in points) > 1:
+        assert radii[0] > radii[-1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=20))
+def test_the_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
+    front = pareto_front(points)
+    for i, (x, y) in enumerate(points):
+        beaten = any(a >= x and b >= y and (a > x or b > y) for a, b in points)
+        assert (i in front) is not beaten
+    steps = [points[i] for i in front]
+    assert steps == sorted(steps) and [y for _, y in steps] == sorted((y for _, y in steps), reverse=True)
+
+
+def test_the_front_is_told_in_words() -> None:
+    chart = scatter_chart(
+        [Disc(0.1, 0.9, 5, "1"), Disc(0.5, 0.5, 6, "2"), Disc(0.4, 0.4, 7, "3")], "Style", "Likeness", size="aesthetic", front=[0, 1]
+    )
+    assert 'aria-label="Likeness against Style of 3 portraits; on the front: 1, 2"' in chart
+    assert chart.count('class="point front"') == 2 and "3: Likeness 0.40, Style 0.40, aesthetic 7.0" in chart
+    assert scatter_chart([], "x", "y", size="z") == ""

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from magicapture import adapters
@@ -45,7 +46,11 @@ def test_the_artifact_is_complete(adapter: Path, tokens: Path, pack: Pack) -> No
     assert {"step", "total", "source", "reference", "composed", "identity", "attention", "lr"} <= set(lines[-1])
     assert sorted(path.name for path in (adapter / "samples").iterdir()) == [f"step-{step:05d}-{i}.png" for step in (4, 6) for i in (0, 1)]
     expected = {f"{name}{token}.png" for name in ("source", "reference", "composed") for token in ("", "-v1", "-v2")}
-    assert {path.name for path in (adapter / "attention").iterdir()} == expected
+    assert {path.name for path in (adapter / "attention").iterdir()} == expected | {"maps.safetensors"}
+    maps = load_file(adapter / "attention" / "maps.safetensors")
+    assert sorted(maps) == ["composed", "reference", "source"]
+    side = pack.attention_resolution
+    assert all(m.shape == (2, side, side) and (m.min((1, 2)) == 0).all() and (m.max((1, 2)) == 1).all() for m in maps.values())
     heat = np.array(Image.open(adapter / "attention" / "composed-v1.png"))
     assert heat.shape == (32, 32, 3) and heat.std() > 1
 

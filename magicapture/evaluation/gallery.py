@@ -1,0 +1,190 @@
+"""Several runs side by side: scores with intervals, pictures of the same prompts and seeds, the knobs in which they differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from magicapture.artifacts import MANIFEST, ArtifactError, read_manifest
+from magicapture.evaluation import page
+from magicapture.evaluation.pictures import data_uri
+from magicapture.evaluation.ranking import MEASURES
+from magicapture.evaluation.report import comparison
+from magicapture.scoring.statistics import interval
+
+#: Rows of pictures, and their longest side in px.
+_ROWS, _SIDE = 8, 480
+Key = tuple[str, int, str]
+
+
+def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
+    """What several runs have in common and in what they differ; the first is what the others are measured against.
+
+    A run is an ``evaluation/1`` folder, a folder of ``train`` (whose best seed speaks for it) or of one of its seeds, or what
+    ``pipeline.py run`` published.
+
+    Returns:
+        ``runs``: [{name, evaluation (folder), subject, style, seed (of training), best_step, pack, protocol, selection, pictures, scores
+        (measure -> {mean, low, high, n}), differences (to the first run, paired by prompt and seed; likewise)}]; ``comparable`` and
+        ``reasons`` why not; ``knobs``: name -> value of every run, where they differ; ``shared``: [{prompt, seed, tokens, files: of
+        every run}], pictures that all have, in the first one's order of rank.
+
+    Raises:
+        ArtifactError: a folder that holds no evaluation, or the same one twice.
+    """
+    folders = [find_evaluation(run) for run in runs]
+    if len(set(folders)) < len(folders):
+        raise ArtifactError(f"the same run was given twice: {', '.join(map(str, runs))}; name different ones")
+    names = _names([Path(run) for run in runs])
+    found = [_read(name, folder) for name, folder in zip(names, folders, strict=True)]
+    first = found[0]
+    keys = [key for key in first["rows"] if all(key in run["rows"] for run in found)]
+    knobs = _differing([_flatten(run["config"]) for run in found])
+    reasons = _reasons(found)
+    for run in found:
+        run["differences"] = {} if run is first else _differences(first["rows"], run["rows"], keys)
+    shared = [
+        {"prompt": key[0], "seed": key[1], "tokens": key[2].split(), "files": [run["rows"][key]["path"] for run in found]} for key in keys
+    ]
+    told = [{key: value for key, value in run.items() if key not in ("rows", "config")} for run in found]
+    return {"runs": told, "comparable": not reasons, "reasons": reasons, "knobs": knobs, "shared": shared}
+
+
+def render(compared: Mapping[str, Any]) -> str:
+    """The page of a comparison that :func:`compare` made: one self-contained HTML file."""
+    runs = compared["runs"]
+    columns = [{"name": run["name"], "note": _note(run)} for run in runs]
+    names = [run["name"] for run in runs]
+    table = comparison({run["name"]: run["scores"] for run in runs}, names)
+    for line in table:
+        for cell, run in zip(line["cells"], runs, strict=True):
+            cell["difference"] = run["differences"].get(line["measure"])
+    shown = [{**row, "uris": [_small(file) for file in row["files"]]} for row in compared["shared"][:_ROWS]]
+    rest = len(compared["shared"]) - len(shown)
+    return page.render("gallery.html.j2", compared=compared, runs=runs, columns=columns, table=table, shown=shown, rest=rest)
+
+
+def find_evaluation(run: str | Path) -> Path:
+    """The ``evaluation/1`` folder that a run's folder is or holds; of several seeds the one with the best selection score.
+
+    Raises ArtifactError where there is none.
+    """
+    folder = Path(run)
+    kind = _kind(folder)
+    if kind == "evaluation":
+        return folder.resolve()
+    if kind == "results":
+        evaluation = Path(read_manifest(folder, "results")["content"]["folders"]["evaluation"])
+        if _kind(evaluation) != "evaluation":
+            raise ArtifactError(f"{folder}: its evaluation was at {evaluation} and is not there any more; run the pipeline again")
+        return evaluation.resolve()
+    seeds = [path for path in (folder / "evaluation", *sorted(folder.glob("seed-*/evaluation"))) if _kind(path) == "evaluation"]
+    if not seeds:
+        state = f"holds {kind!r}" if kind else "holds none" if folder.is_dir() else "does not exist"
+        raise ArtifactError(
+            f"{folder} {state}: expected an evaluation, a folder that `magicapture train` or `pipeline.py run` wrote, or one of its seeds"
+        )
+    return max(seeds, key=lambda path: _selection(path)).resolve()
+
+
+def _small(file: str) -> str:
+    return data_uri(np.array(Image.open(file).convert("RGB")), _SIDE)
+
+
+def _kind(folder: Path) -> str:
+    file = folder / MANIFEST
+    return str(json.loads(file.read_text()).get("schema", "")).partition("/")[0] if file.is_file() else ""
+
+
+def _selection(evaluation: Path) -> float:
+    selection = read_manifest(evaluation, "evaluation")["content"]["selection"]
+    return float("-inf") if selection is None else float(selection)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """A short name for every run: as much of the end of its path as tells it from the others."""
+    parts = [run.resolve().parts for run in runs]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(own[-length:]) for own in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise AssertionError("different folders have different paths")
+
+
+def _read(name: str, folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder, "evaluation")
+    scores = json.loads((folder / "scores.json").read_text())
+    content, config = manifest["content"], manifest["config"]
+    adapter = content.get("adapter") or {}
+    own = scores["sets"]["portrait"]
+    items = sorted((item for item in scores["items"] if item["kind"] == "portrait"), key=lambda item: item["rank"])
+    rows: dict[Key, dict[str, Any]] = {}
+    for item in items:
+        key = (item["prompt"], item["seed"], " ".join(item.get("tokens", ())))
+        rows.setdefault(key, {**item, "path": str(folder / item["file"])})
+    return {
+        "name": name,
+        "evaluation": str(folder),
+        "subject": config["promotion"]["subject"],
+        "style": config["promotion"]["style"],
+        "seed": adapter.get("seed"),
+        "best_step": adapter.get("best_step"),
+        "pack": config["pack"],
+        "protocol": content["protocol"],
+        "selection": content["selection"],
+        "pictures": own["pictures"],
+        "scores": {measure: own[measure] for measure in MEASURES if own.get(measure)},
+        "rows": rows,
+        "config": config,
+    }
+
+
+def _note(run: Mapping[str, Any]) -> str:
+    seed = f", seed {run['seed']}" if run["seed"] is not None else ""
+    return f"{run['pictures']} portraits{seed}"
+
+
+def _differences(first: Mapping[Key, Any], other: Mapping[Key, Any], keys: Sequence[Key]) -> dict[str, dict[str, Any]]:
+    """Measure -> {mean, low, high, n}: how much more `other` has, picture by picture, with a 95 % interval over the pictures."""
+    differences = {}
+    for measure in MEASURES:
+        values = [
+            other[key][measure] - first[key][measure]
+            for key in keys
+            if first[key].get(measure) is not None and other[key].get(measure) is not None
+        ]
+        if values:
+            differences[measure] = interval(values)._asdict()
+    return differences
+
+
+def _reasons(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why the scores of these runs cannot be compared; empty where one protocol judged all."""
+    if len({run["protocol"] for run in runs}) == 1:
+        return []
+    reasons = []
+    if len({frozenset(run["rows"]) for run in runs}) > 1:
+        reasons.append("their portraits are of different prompts or seeds")
+    for section, what in (("evaluation", "the weights of the ranking"), ("postprocessing", "post-processing"), ("pack", "the pack")):
+        if len({json.dumps(run["config"][section], sort_keys=True) for run in runs}) > 1:
+            reasons.append(f"{what} differs")
+    return reasons or ["they were measured against different photos or looks, or by another version of pack or scorer"]
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def _differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Knob -> its value in every run, for knobs that are not the same in all; None where a run does not know it."""
+    names = dict.fromkeys(name for config in configs for name in config)
+    values = {name: [config.get(name) for config in configs] for name in names}
+    return {name: own for name, own in values.items() if any(value != own[0] for value in own)}
