@@ -1,4 +1,4 @@
-"""The command line: ``magicapture train | generate | evaluate | data | packs | registry | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | data | packs | registry | adapter | doctor | track``.
 
 Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import registry_cli
+from magicapture import adapter_cli, registry_cli
 
 if TYPE_CHECKING:
     from magicapture.config import Config
@@ -31,6 +31,7 @@ app.add_typer(packs, name="packs")
 data = typer.Typer(help="Versioned pictures: add those of a subject or a style.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
 app.add_typer(registry_cli.app, name="registry")
+app.add_typer(adapter_cli.app, name="adapter")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"
