@@ -63,7 +63,7 @@ def read_lora(file: str | Path, base: Base | None = None) -> tuple[dict[str, Lay
     misfits = base.misfits(layers)
     if misfits:
         raise AdapterError(
-            f"{file} is of another base than {base.name} ({base.family}): {len(misfits)} of {len(layers)} layers do not fit, the first: "
+            f"{file} is of another base than {base.name}: {len(misfits)} of {len(layers)} layers do not fit, the first: "
             f"{misfits[0]}; name the base that it was trained on"
         )
     fitted = {name: _fitted(layer, base.shapes[name]) for name, layer in layers.items()}
