@@ -99,7 +99,7 @@ def _scores(evaluation: Mapping[str, Any] | None) -> str:
     if evaluation is None:
         return ""
     kinds = evaluation["sets"]
-    measures = [measure for measure, summary in kinds["portrait"].items() if summary and summary.get("mean") is not None]
+    measures = [measure for measure, summary in kinds["portrait"].items() if isinstance(summary, dict)]  # the others are counts
     lines = [f"| {kind} | {' | '.join(_interval(sets.get(measure)) for measure in measures)} |" for kind, sets in kinds.items()]
     return (
         f"Means and 95 % intervals under protocol `{evaluation['protocol']}` (base, attributes: the untuned model):\n\n"
@@ -108,10 +108,9 @@ def _scores(evaluation: Mapping[str, Any] | None) -> str:
 
 
 def _interval(summary: Mapping[str, Any] | None) -> str:
-    if not summary or summary.get("mean") is None:
+    if not summary:
         return "-"
-    ends = "" if summary.get("low") is None else f" ({summary['low']:.2f}, {summary['high']:.2f})"
-    return f"{summary['mean']:.2f}{ends}"
+    return f"{summary['mean']:.2f}" + ("" if summary["low"] is None else f" ({summary['low']:.2f}, {summary['high']:.2f})")
 
 
 def _tools(facts: Facts) -> str:

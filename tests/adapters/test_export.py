@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from PIL import Image
+from safetensors.torch import load_file
 
 from magicapture import adapters
 from magicapture.adapters import AdapterError
 from magicapture.adapters.export import export
 from magicapture.adapters.operations import import_lora
-from magicapture.artifacts import read_manifest
-from magicapture.packs import Pack, load_pack
-from tests.adapters.artifact import PROMPT, config_of, latents_here, latents_of, load_embeddings, stock_pipeline, tuned_of, write_adapter
+from magicapture.artifacts import content_hash, read_manifest, write_json, writing
+from magicapture.evaluation.ranking import summaries
+from magicapture.packs import Pack
+from tests.adapters.artifact import config_of, latents_here, latents_of, load_embeddings, stock_pipeline, tuned_of, write_adapter
 from tests.backbones.tinysd import write_pack as write_sd1
 from tests.tinyfamilies import into_stock, write_pack
 
@@ -47,7 +44,9 @@ def expected(pack: Pack, adapter: Path) -> torch.Tensor:
     return latents_of(pipeline, pack)
 
 
-def test_kohya_files_generate_the_same_by_diffusers_own_conversion(pack: Pack, adapter: Path, expected: torch.Tensor, tmp_path: Path) -> None:
+def test_kohya_files_generate_the_same_by_diffusers_own_conversion(
+    pack: Pack, adapter: Path, expected: torch.Tensor, tmp_path: Path
+) -> None:
     export(adapter, tmp_path / "out", "kohya", "anna")
     pipeline = stock_pipeline(pack.path("diffusion"))
     before = latents_of(pipeline, pack, "a person")
@@ -120,3 +119,60 @@ def test_the_cards_code_for_diffusers_runs(
         exec(code, {})
         found = torch.load(out / "latents.pt", weights_only=True)
         assert (found - expected[0]).abs().max() <= (1e-6 if to != "pipeline" else 1e-5 * expected.abs().max()), to
+
+
+def test_the_card_says_scores_pictures_licence_and_data(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    backbone = tuned_of(pack)
+    adapter = write_adapter(tmp_path / "adapter", pack, backbone)
+    row = {"kind": "portrait", "face": 1, "identity": 0.61, "referee": 0.5, "style": 0.7}
+    ranked = [
+        {**row, "file": "images/0001.png"},
+        {**row, "file": "images/0000.png", "identity": 0.41},
+        {**row, "file": "b.png", "kind": "base"},
+    ]
+    content = {"protocol": "p" * 16, "sets": summaries(ranked), "adapter": {"best_hash": adapters.tensor_hash(adapters.tensors(backbone))}}
+    for name, changed in (("evaluation", {}), ("foreign", {"adapter": {"best_hash": "another"}})):
+        with writing(tmp_path / name, "evaluation/1") as draft:
+            write_json(draft.path / "scores.json", {"items": ranked})
+            (draft.path / "images").mkdir()
+            for file, grey in (("images/0000.png", 0), ("images/0001.png", 255)):
+                Image.new("L", (8, 8), grey).save(draft.path / file)
+            draft.content = content | changed
+    with writing(tmp_path / "prepared", "prepared/1") as draft:
+        (draft.path / "a").touch()
+    with pytest.raises(AdapterError, match="is the evaluation of another adapter"):
+        export(adapter, tmp_path / "out", "kohya", "anna", evaluation=tmp_path / "foreign")
+    out = export(
+        adapter, tmp_path / "out", "kohya", "anna", evaluation=tmp_path / "evaluation", prepared=tmp_path / "prepared", unet_scale=0.6
+    )
+    card = (out / "README.md").read_text()
+    assert "| portrait | 0.51 (" in card and "| base | 0.61 |" in card
+    assert content_hash(tmp_path / "prepared") in card and "Apache-2.0, commercial use allowed" in card
+    assert "a photo of a anna-V1 person in the anna-V2 style <lora:anna:1:0.6>" in card
+    assert "a photo of a embedding:anna-V1 person in the embedding:anna-V2 style" in card
+    assert "strength_model 0.6, strength_clip 1" in card and '[{"text_encoder": 1.0, "unet": 0.6}]' in card
+    assert "![portrait](pictures/0.png) ![portrait](pictures/1.png)" in card
+    with Image.open(out / "pictures/0.png") as best:
+        assert best.getpixel((0, 0)) == 255
+
+
+def test_a_token_of_several_vectors_is_one_file_and_generates_the_same(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    backbone = tuned_of(pack)
+    backbone.tokens.add("[V1]_1", torch.randn(backbone.tokens.width, generator=torch.Generator().manual_seed(9)))
+    adapter = write_adapter(tmp_path / "adapter", pack, backbone)
+    out = export(adapter, tmp_path / "out", "kohya", "anna")
+    assert tuple(load_file(out / "anna-V1.safetensors")["[V1]"].shape) == (2, backbone.tokens.width)
+    card = (out / "README.md").read_text()
+    assert "'a photo of a [V1] [V1]_1 person in the [V2] style'" in card and "a photo of a anna-V1 person in the anna-V2 style" in card
+    pipeline, reference = stock_pipeline(pack.path("diffusion")), stock_pipeline(pack.path("diffusion"))
+    pipeline.load_lora_weights(out, weight_name="anna.safetensors")
+    load_embeddings(pipeline, {token: out / f"anna-{token[1:3]}.safetensors" for token in ("[V1]", "[V2]")})
+    into_stock(adapter, reference)
+    prompt = "a photo of a [V1] [V1]_1 person in the [V2] style"
+    found, expected = latents_of(pipeline, pack, prompt), latents_of(reference, pack, prompt)
+    assert (found - expected).abs().max() <= 1e-6
+    assert (expected - latents_of(reference, pack, "a photo of a [V1] person in the [V2] style")).abs().max() > 1e-3

@@ -53,21 +53,24 @@ def test_sd15_keys_are_kohyas(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "kohya", "also"),
+    ("layer", "kohya"),
     [
         # Down blocks 1 and 2 hold attentions at inputs 4, 5 and 7, 8; up blocks 0 and 1 at outputs 0 to 2 and 3 to 5.
-        ("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "input_blocks_4_1_transformer_blocks_0_attn1_to_q", "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"),
-        ("down_blocks.2.attentions.1.proj_in", "input_blocks_8_1_proj_in", "down_blocks_2_attentions_1_proj_in"),
-        ("mid_block.attentions.0.proj_in", "middle_block_1_proj_in", "mid_block_attentions_0_proj_in"),
-        ("up_blocks.0.attentions.2.proj_out", "output_blocks_2_1_proj_out", "up_blocks_0_attentions_2_proj_out"),
-        ("up_blocks.1.attentions.0.proj_out", "output_blocks_3_1_proj_out", "up_blocks_1_attentions_0_proj_out"),
-        ("down_blocks.1.resnets.0.time_emb_proj", "input_blocks_4_0_emb_layers_1", "down_blocks_1_resnets_0_time_emb_proj"),
-        ("mid_block.resnets.1.conv1", "middle_block_2_in_layers_2", "mid_block_resnets_1_conv1"),
-        ("down_blocks.0.downsamplers.0.conv", "input_blocks_3_0_op", "down_blocks_0_downsamplers_0_conv"),
-        ("up_blocks.0.upsamplers.0.conv", "output_blocks_2_2_conv", "up_blocks_0_upsamplers_0_conv"),
+        ("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "input_blocks_4_1_transformer_blocks_0_attn1_to_q"),
+        ("down_blocks.2.attentions.1.proj_in", "input_blocks_8_1_proj_in"),
+        ("mid_block.attentions.0.proj_in", "middle_block_1_proj_in"),
+        ("up_blocks.0.attentions.2.proj_out", "output_blocks_2_1_proj_out"),
+        ("up_blocks.1.attentions.0.proj_out", "output_blocks_3_1_proj_out"),
+        ("down_blocks.1.resnets.0.time_emb_proj", "input_blocks_4_0_emb_layers_1"),
+        ("mid_block.resnets.1.conv1", "middle_block_2_in_layers_2"),
+        ("down_blocks.0.downsamplers.0.conv", "input_blocks_3_0_op"),
+        ("up_blocks.0.upsamplers.0.conv", "output_blocks_2_2_conv"),
+        ("conv_in", "input_blocks_0_0"),
+        ("time_embedding.linear_2", "time_embed_2"),
     ],
-)  # fmt: skip
-def test_xl_blocks_are_named_as_sgm_numbers_them(layer: str, kohya: str, also: str) -> None:
+)
+def test_xl_blocks_are_named_as_sgm_numbers_them(layer: str, kohya: str) -> None:
+    also = layer.replace(".", "_")
     assert kohya_names(f"unet.{layer}", xl=True) == [f"lora_unet_{kohya}", f"lora_unet_{also}"]
     assert kohya_names(f"unet.{layer}", xl=False)[0] == f"lora_unet_{also}"
     assert kohya_names("text_encoder.text_model.encoder.layers.0.mlp.fc1", xl=True) == ["lora_te1_text_model_encoder_layers_0_mlp_fc1"]
@@ -130,7 +133,9 @@ def test_unknown_keys_are_listed_and_refused(tmp_path: Path, key: str) -> None:
 def test_another_base_half_a_layer_and_no_lora_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     file.write_bytes(to_kohya(layers_for(SD1, 1), published(SD1)))
-    with pytest.raises(AdapterError, match=r"of another base than Stable Diffusion 2.x: 80 of 192 layers.*k_proj is 768 -> 768, expected 1024 -> 1024"):
+    with pytest.raises(
+        AdapterError, match=r"of another base than Stable Diffusion 2.x: 80 of 192 layers.*k_proj is 768 -> 768, expected 1024 -> 1024"
+    ):
         read_lora(file, published(SD2))
     tensors = load_file(file)
     first = next(key for key in tensors if key.endswith("lora_up.weight"))

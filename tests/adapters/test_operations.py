@@ -98,7 +98,11 @@ def test_a_foreign_lora_with_other_layers_is_taken_whole(pack: Pack, adapter: Pa
     export(adapter, tmp_path / "out", "kohya", "anna")
     tensors = {key: tensor for key, tensor in load_file(tmp_path / "out/anna.safetensors").items() if key.startswith("lora_unet")}
     stem = "lora_unet_mid_block_attentions_0_proj_in"
-    tensors |= {f"{stem}.lora_down.weight": torch.randn(2, 32, 1, 1), f"{stem}.lora_up.weight": torch.randn(32, 2, 1, 1), f"{stem}.alpha": torch.tensor(1.0)}
+    tensors |= {
+        f"{stem}.lora_down.weight": torch.randn(2, 32, 1, 1),
+        f"{stem}.lora_up.weight": torch.randn(32, 2, 1, 1),
+        f"{stem}.alpha": torch.tensor(1.0),
+    }
     save_file(tensors, tmp_path / "foreign.safetensors")
     back = import_lora(tmp_path / "foreign.safetensors", tmp_path / "back", config_of(pack), without_tokens=True)
     found = describe(back)
@@ -175,7 +179,10 @@ def test_a_folder_that_cannot_be_written_is_named(adapter: Path, tmp_path: Path)
         closed = moved / "closed"
         closed.mkdir(mode=0o555)
     try:
-        with _no_root(), pytest.raises(AdapterError, match=r"cannot write .*closed/out: Permission denied .*choose a folder that can be written"):
+        with (
+            _no_root(),
+            pytest.raises(AdapterError, match=r"cannot write .*closed/out: Permission denied .*choose a folder that can be written"),
+        ):
             scale(moved, closed / "out", 1, 1)
         assert not list(closed.iterdir())
     finally:
