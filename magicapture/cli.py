@@ -1,4 +1,4 @@
-"""The command line: ``magicapture train | generate | evaluate | data | packs | registry | config | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | gallery | adapter | data | purge | packs | registry | config | doctor | track``.
 
 Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses. Exit status: see
 :mod:`magicapture.exits`.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import config_cli, gallery_cli, options, packs_cli, purge_cli, registry_cli
+from magicapture import adapter_cli, config_cli, gallery_cli, options, packs_cli, purge_cli, registry_cli
 from magicapture.options_cli import takes
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ app.add_typer(registry_cli.app, name="registry")
 app.add_typer(config_cli.app, name="config")
 app.command()(purge_cli.purge)
 app.command("gallery")(gallery_cli.gallery)
+app.add_typer(adapter_cli.app, name="adapter")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"

@@ -15,6 +15,8 @@ Stable Diffusion XL has two text encoders, and a token one vector in each, "[V1]
         encoder, tokenizer = getattr(pipeline, "text_encoder" + number), getattr(pipeline, "tokenizer" + number)
         pipeline.load_textual_inversion({token: vector}, text_encoder=encoder, tokenizer=tokenizer)
 
+To other tools and back, and arithmetic: ``adapters.export``, ``adapters.operations`` (`magicapture adapter`, docs/adapters.md).
+
 A baseline that changes the model's own weights leaves them in ``weights.safetensors`` instead of LoRA (``adapters.weights``).
 """
 

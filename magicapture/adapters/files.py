@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +18,16 @@ from torch import Tensor, nn
 from magicapture.adapters import lora, weights
 from magicapture.artifacts import write_bytes
 from magicapture.backbones import Backbone
+from magicapture.backbones.tokens import parts_of
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 TOKENS_FILE = "tokens.safetensors"
 WEIGHTS_FILE = "weights.safetensors"  # in place of LoRA: the model's own weights that were trained, none where only tokens were
-_METADATA = "lora_adapter_metadata"  # the header diffusers reads rank and alpha from; without it alpha is taken to be the rank
-_CONFIG = ("r", "lora_alpha", "target_modules", "bias", "use_rslora", "use_dora")
+METADATA = "lora_adapter_metadata"  # the entry of a file's header that diffusers reads
+_PLAIN = {"bias": "none", "use_rslora": False, "use_dora": False}  # the peft settings that are not ours to choose
+
+
+_SUFFIX, _PART = re.compile(r"\.clip_[lg]$"), re.compile(r"_\d+$")
 
 
 class AdapterError(ValueError):
@@ -62,7 +67,7 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
     Raises AdapterError unless the weights' names and shapes are exactly those of the backbone's adapter.
     """
     targets = dict(_weights(backbone)) | weights.changed(backbone)
-    given = {name: tensor for name, tensor in mapping.items() if _of_network(name)}
+    given = {name: tensor for name, tensor in mapping.items() if of_network(name)}
     strange = sorted(set(given) ^ set(targets)) or [name for name, target in targets.items() if target.shape != given[name].shape]
     if strange:
         raise AdapterError(
@@ -82,31 +87,50 @@ def restore(backbone: Backbone, mapping: Mapping[str, Tensor]) -> None:
 
 
 def save(folder: str | Path, backbone: Backbone) -> None:
-    """Write the attached adapter (at scale 1) and the tokens: two files, each atomically, loadable by stock diffusers.
+    """Write the attached adapter (at scale 1) and the tokens, as :func:`write` does.
 
-    Without LoRA: what was trained of the model's own weights, and the tokens.
-
-    Of a model with two text encoders every token is also written alone ("V1.safetensors", "V1-anna.safetensors" with clip_l and clip_g,
-    (n, D) each), the form in which other programs take such embeddings; ``load`` does not read it.
+    Without LoRA: what was trained of the model's own weights, and the tokens. Raises AdapterError where there is neither.
     """
-    folder = Path(folder)
     if not lora.attached(backbone) and not backbone.untuned and not backbone.tokens.vectors:
         raise AdapterError("the backbone carries no adapter; call adapters.attach first")
-    everything = tensors(backbone)
-    save_tokens(folder / TOKENS_FILE, {name: everything[name] for name in backbone.tokens.vectors})
-    _export_tokens(folder, backbone)
-    if not lora.attached(backbone):
-        write_bytes(folder / WEIGHTS_FILE, serialise({name: everything[name].contiguous() for name in weights.changed(backbone)}))
+    configs = [network.peft_config[lora.NAME] for network in lora.networks(backbone).values() if lora.layers(network)]
+    rank, alpha = (int(configs[0].r), float(configs[0].lora_alpha)) if configs else (0, 0.0)
+    write(folder, Stored(tensors(backbone), rank, alpha))
+
+
+def write(folder: str | Path, stored: Stored) -> None:
+    """Write an adapter: two files, each atomically, loadable by stock diffusers (``read`` reads them).
+
+    Of a model with two text encoders every token is also written alone ("V1.safetensors", "V1-anna.safetensors" with clip_l and clip_g,
+    (n, D) each), the form in which other programs take such embeddings; ``read`` does not read it.
+    """
+    folder = Path(folder)
+    trained = {name: tensor.contiguous() for name, tensor in sorted(stored.tensors.items()) if of_network(name)}
+    tokens = {name: tensor for name, tensor in stored.tensors.items() if not of_network(name)}
+    save_tokens(folder / TOKENS_FILE, tokens)
+    for token, vectors in stacked(tokens).items():
+        if len(vectors) > 1:
+            save_tokens(folder / f"{file_name(token)}.safetensors", vectors)
+    if not stored.rank:
+        write_bytes(folder / WEIGHTS_FILE, serialise(trained))
         return
-    metadata = {}
-    for prefix, network in lora.networks(backbone).items():
-        config = network.peft_config[lora.NAME].to_dict()
-        config["target_modules"] = sorted(config["target_modules"])
-        metadata.update({f"{prefix}.{name}": config[name] for name in _CONFIG})
-    trained = {name: everything[name].contiguous() for name, _ in _weights(backbone)}
+    write_bytes(folder / LORA_FILE, serialise(trained, lora_header(stored)))
+
+
+def lora_header(stored: Stored) -> dict[str, str]:
+    """The metadata of a LoRA file from which diffusers takes rank, alpha and layers; without it alpha is taken to be the rank."""
+    modules: dict[str, list[str]] = {}
+    for name in stored.tensors:
+        if name.endswith(".lora_A.weight"):
+            prefix, _, module = name.removesuffix(".lora_A.weight").partition(".")
+            # peft matches ends of names: this way with and without CLIP's text_model level.
+            modules.setdefault(prefix, []).append(module.removeprefix("text_model."))
+    settings: dict[str, Any] = {}
+    for prefix, names in modules.items():
+        config = {"r": stored.rank, "lora_alpha": stored.alpha, "target_modules": sorted(names), **_PLAIN}
+        settings |= {f"{prefix}.{key}": value for key, value in config.items()}
     # One entry only: safetensors writes several in any order, and equal adapters shall be equal files.
-    header = {_METADATA: json.dumps(metadata, indent=2, sort_keys=True)}
-    write_bytes(folder / LORA_FILE, serialise(trained, header))
+    return {METADATA: json.dumps(settings, indent=2, sort_keys=True)}
 
 
 def read(folder: str | Path) -> Stored:
@@ -117,10 +141,13 @@ def read(folder: str | Path) -> Stored:
     file = Path(folder) / LORA_FILE
     trained = _read_tensors(file)
     with safe_open(file, "pt") as opened:
-        metadata: dict[str, Any] = json.loads((opened.metadata() or {}).get(_METADATA, "{}"))
-    if "unet.r" not in metadata:
-        raise AdapterError(f"{file} does not say its rank and alpha; expected an adapter that MagiCapture wrote")
-    return Stored({**trained, **load_tokens(tokens)}, int(metadata["unet.r"]), float(metadata["unet.lora_alpha"]))
+        metadata: dict[str, Any] = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
+    prefix = next((name.removesuffix(".r") for name in metadata if name.endswith(".r")), None)
+    if prefix is None:
+        raise AdapterError(
+            f"{file} does not say its rank and alpha; expected an adapter that MagiCapture wrote (adapter import takes others)"
+        )
+    return Stored({**trained, **load_tokens(tokens)}, int(metadata[f"{prefix}.r"]), float(metadata[f"{prefix}.lora_alpha"]))
 
 
 def load(folder: str | Path, backbone: Backbone, unet_scale: float = 1.0, text_scale: float = 1.0) -> Stored:
@@ -132,10 +159,11 @@ def load(folder: str | Path, backbone: Backbone, unet_scale: float = 1.0, text_s
     if lora.attached(backbone):
         lora.detach(backbone)
     weights.put_back(backbone)
-    groups = lora.attach(backbone, stored.rank, stored.alpha, dropout=0.0, seed=0) if stored.rank else lora.Groups([], [])
+    modules = _modules(backbone, stored)
+    groups = lora.attach(backbone, stored.rank, stored.alpha, 0.0, seed=0, modules=modules) if stored.rank else lora.Groups([], [])
     try:
         if not stored.rank:
-            weights.make_room(backbone, {name: tensor for name, tensor in stored.tensors.items() if _of_network(name)})
+            weights.make_room(backbone, {name: tensor for name, tensor in stored.tensors.items() if of_network(name)})
         restore(backbone, stored.tensors)
     except ValueError as error:
         if stored.rank:
@@ -158,14 +186,33 @@ def load_tokens(file: str | Path) -> dict[str, Tensor]:
     return _read_tensors(Path(file))
 
 
-def _export_tokens(folder: Path, backbone: Backbone) -> None:
-    if len(backbone.tokens.encoders) == 1:
-        return
-    vectors = backbone.tokens.vectors
-    for token in (token for token in backbone.tokens.ids if not token.rpartition("_")[2].isdigit()):
-        suffixes = [name.removeprefix(f"{token}.") for name in vectors if name.startswith(f"{token}.")]
-        stacked = {suffix: torch.stack([vectors[f"{part}.{suffix}"] for part in backbone.tokens.parts(token)]) for suffix in suffixes}
-        save_tokens(folder / f"{token.strip('[]<>').replace(':', '-')}.safetensors", stacked)  # no file system minds a dash
+def stacked(tokens: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Token -> text encoder ("", or "clip_l" and "clip_g") -> its vectors (n, D), "[V1]_1" after "[V1]"."""
+    encoders = sorted({name.rpartition(".")[2] if _SUFFIX.search(name) else "" for name in tokens})
+    names = {_SUFFIX.sub("", name): 0 for name in sorted(tokens)}
+    found: dict[str, dict[str, Tensor]] = {}
+    for token in (name for name in names if not _PART.search(name)):
+        ends = {encoder: f".{encoder}" if encoder else "" for encoder in encoders}
+        found[token] = {
+            encoder: torch.stack([tokens[f"{part}{end}"] for part in parts_of(token, names)])
+            for encoder, end in ends.items()
+            if f"{token}{end}" in tokens
+        }
+    return found
+
+
+def unstacked(token: str, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What ``stacked`` gives of a token -> its vectors by their names on disk; a single vector may be (D,)."""
+    return {
+        f"{token}{f'_{index}' if index else ''}{f'.{encoder}' if encoder else ''}": vector
+        for encoder, rows in vectors.items()
+        for index, vector in enumerate(rows.reshape(-1, rows.shape[-1]))
+    }
+
+
+def file_name(token: str) -> str:
+    """A token as a file's name: "V1", "V1-anna" of "[V1:anna]"."""
+    return token.strip("[]<>").replace(":", "-")  # no file system minds a dash
 
 
 def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
@@ -175,13 +222,27 @@ def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
     ones strip it). UNet names stay peft's: diffusers' own conversion leaves GEGLU keys out, and its loader then guesses.
     """
     for prefix, network in lora.networks(backbone).items():
-        inner = "text_model." if prefix != "unet" and not hasattr(network, "text_model") else ""
+        inner = _level(prefix, network)
         for name, parameter in sorted(network.named_parameters()):
             if ".lora_" in name:
                 yield f"{prefix}.{inner}{name.replace(f'.{lora.NAME}.', '.')}", parameter
 
 
-def _of_network(name: str) -> bool:
+def _modules(backbone: Backbone, stored: Stored) -> dict[str, list[str]]:
+    """The modules, network by network, that an adapter has LoRA for; what the backbone lacks is left to ``restore`` to refuse."""
+    found = {}
+    for prefix, network in lora.networks(backbone).items():
+        known, level = dict(network.named_modules()), _level(prefix, network)
+        names = (name.removeprefix(f"{prefix}.{level}").removesuffix(".lora_A.weight") for name in stored.tensors)
+        found[prefix] = [name for name in names if name in known]
+    return found
+
+
+def _level(prefix: str, network: nn.Module) -> str:
+    return "text_model." if prefix != "unet" and not hasattr(network, "text_model") else ""
+
+
+def of_network(name: str) -> bool:
     """Whether a tensor is a network's, not a token's vector."""
     return name.startswith(("unet.", "text_encoder"))
 

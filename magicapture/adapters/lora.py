@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -33,8 +33,12 @@ def networks(backbone: Backbone) -> dict[str, nn.Module]:
     return {"unet": backbone.unet, **backbone.text_encoders}
 
 
-def attach(backbone: Backbone, rank: int, alpha: float | None, dropout: float, seed: int) -> Groups:
+def attach(
+    backbone: Backbone, rank: int, alpha: float | None, dropout: float, seed: int, modules: Mapping[str, Sequence[str]] | None = None
+) -> Groups:
     """Put fresh LoRA layers on the backbone and return their parameters.
+
+    ``modules``: full names of the linear and convolutional modules that get one, network by network; None: the usual ones.
 
     ``alpha`` None: equal to the rank, so scale 1. The new layers change nothing at first (B = 0); A is drawn from a
     generator of its own in a fixed order (peft's distribution), so that equal seeds give equal adapters on any device.
@@ -48,7 +52,10 @@ def attach(backbone: Backbone, rank: int, alpha: float | None, dropout: float, s
     generator = torch.Generator("cpu").manual_seed(seed)
     groups = Groups([], [])
     for prefix, network in networks(backbone).items():
-        targets, parameters = (UNET_TARGETS, groups.unet) if prefix == "unet" else (TEXT_TARGETS, groups.text)
+        usual, parameters = (UNET_TARGETS, groups.unet) if prefix == "unet" else (TEXT_TARGETS, groups.text)
+        targets = usual if modules is None else modules[prefix]
+        if not targets:
+            continue
         config = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, lora_dropout=dropout, target_modules=list(targets))
         with torch.random.fork_rng():  # peft draws weights of its own from the global generator; they are replaced below
             network.add_adapter(config, NAME)

@@ -1,0 +1,245 @@
+"""Adapter folders from adapter folders and from other programs' files: import, scale, merge, resize; and what a folder or file holds.
+
+All write an ``adapter/1`` artifact that `magicapture generate` takes; its content says what it was made from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from magicapture.adapters import algebra
+from magicapture.adapters.base import Base, of_pack
+from magicapture.adapters.files import LORA_FILE, TOKENS_FILE, WEIGHTS_FILE, AdapterError, Stored, read, stacked, tensor_hash, write
+from magicapture.adapters.formats import read_embedding, read_lora, read_tensors
+from magicapture.adapters.layers import Layer, layers_of, stored_of, tokens_of
+from magicapture.artifacts import Draft, lineage_key, read_manifest, writing
+from magicapture.config import Config
+from magicapture.faces.concepts import NAME
+from magicapture.packs import Pack, load_pack
+
+_PLAIN = re.compile(r"^\[(V\d+)\]")
+
+
+def import_lora(
+    source: str | Path, out: str | Path, config: Config, embeddings: Sequence[tuple[str, Path]] = (), *, without_tokens: bool = False
+) -> Path:
+    """A LoRA file of diffusers or kohya, and embedding files, as an adapter of ``config.pack``; writes ``out`` and returns it.
+
+    ``source``: a file, or a folder with ``pytorch_lora_weights.safetensors`` (and ``learned_embeds.safetensors`` in folders of their own,
+    as `magicapture adapter export` writes them). ``embeddings``: (token or "", file). ``without_tokens``: it was trained on words alone.
+    Raises AdapterError, naming every key that is not understood, for files of another base, and where tokens are missing.
+    """
+    source, pack = Path(source), load_pack(config.pack)
+    file = source / LORA_FILE if source.is_dir() else source
+    base = of_pack(pack)
+    layers, form, _ = read_lora(file, base)
+    files = [*embeddings, *(("", each) for each in sorted(source.glob("*/learned_embeds.safetensors")) if not embeddings)]
+    tokens: dict[str, Tensor] = {}
+    for token, each in files:
+        found = read_embedding(each, token)
+        twice = sorted(tokens.keys() & found.keys())
+        if twice:
+            raise AdapterError(f"{each}: {twice[0]} was given already; give each token once, as --embedding 'TOKEN={each}'")
+        tokens |= found
+    if not tokens and not without_tokens:
+        raise AdapterError(
+            f"{file}: the tokens it was trained with are missing; give their files "
+            "(--embedding '[V1]=FILE'), or say that it was trained on words alone (--without-tokens)"
+        )
+    base.check_tokens(tokens)
+    stored = stored_of(layers, tokens)
+    content: dict[str, Any] = {
+        "pack": pack.name, "pack_digest": pack.digest(), "recogniser": None, "trainable": "lora",
+        "descriptions": {}, "seed": None, "scores": [],
+        "made_from": [{"file": file.name, "format": form}],
+    }  # fmt: skip
+    return _write(out, stored, config.model_dump(mode="json"), content, f"import {form}")
+
+
+def scale(adapter: str | Path, out: str | Path, unet: float, text: float) -> Path:
+    """The adapter with its LoRA made stronger or weaker for good, of UNet and text encoders apart; tokens stay."""
+    stored, manifest = open_adapter(adapter)
+    layers = algebra.scaled(_layers(adapter, stored), unet, text)
+    return _derive(out, [manifest], [stored], layers, tokens_of(stored), f"scale unet {unet:g} text {text:g}")
+
+
+def resize(adapter: str | Path, out: str | Path, rank: int | None = None, keep: float | None = None) -> algebra.Kept:
+    """The adapter at another rank: the one given, or the least that keeps a share of the energy (``algebra.resized``); what was kept."""
+    stored, manifest = open_adapter(adapter)
+    try:
+        layers, kept = algebra.resized(_layers(adapter, stored), rank, keep)
+    except ValueError as error:
+        raise AdapterError(str(error)) from None
+    _derive(out, [manifest], [stored], layers, tokens_of(stored), f"resize rank {kept.rank}, {kept.share:.4f} of the energy")
+    return kept
+
+
+def merge(
+    adapters: Sequence[str | Path],
+    out: str | Path,
+    weights: Sequence[float] = (),
+    names: Sequence[str] = (),
+    rank: int | None = None,
+) -> algebra.Kept:
+    """The weighted sum of adapters of one base: exact, its rank the sum of theirs, or the nearest of rank ``rank``. What was kept.
+
+    ``weights``: one each, default 1/n. ``names``: what each adapter's tokens are called from now on, "anna": [V1] becomes [V1:anna];
+    needed where adapters know a token by the same name but not by the same vector. Raises AdapterError.
+    """
+    if len(adapters) < 2:
+        raise AdapterError(f"merge: {len(adapters)} adapter given; expected two or more")
+    for what, given in (("--weight", weights), ("--name", names)):
+        if given and len(given) != len(adapters):
+            raise AdapterError(f"merge: {len(given)} x {what} for {len(adapters)} adapters; expected one each, or none")
+    bad = [name for name in names if not NAME.fullmatch(name)]
+    if bad or len(set(names)) < len(names):
+        raise AdapterError(f"merge: names {', '.join(names)}; expected a different one each, of letters, digits, - and _")
+    opened = [open_adapter(adapter) for adapter in adapters]
+    digests = {manifest["content"]["pack_digest"]: manifest["content"]["pack"] for _, manifest in opened}
+    if len(digests) > 1:
+        of = ", ".join(f"{adapter}: pack {m['content']['pack']} {m['content']['pack_digest']}" for adapter, (_, m) in zip(adapters, opened))
+        raise AdapterError(f"merge: adapters of different bases cannot be summed ({of}); train them on one")
+    tokens: dict[str, Tensor] = {}
+    for number, (adapter, (stored, _)) in enumerate(zip(adapters, opened)):
+        for name, vector in tokens_of(stored).items():
+            name = _PLAIN.sub(rf"[\1:{names[number]}]", name) if names else name
+            if name in tokens and not tokens[name].equal(vector):
+                raise AdapterError(
+                    f"merge: {adapter} knows {name} by another vector than those before it; give each a name (--name anna --name ben): "
+                    "[V1] becomes [V1:anna] and [V1:ben]"
+                )
+            tokens[name] = vector
+    shares = list(weights) or [1 / len(adapters)] * len(adapters)
+    parts = [(share, _layers(adapter, stored)) for share, adapter, (stored, _) in zip(shares, adapters, opened)]
+    layers = algebra.merged(parts)
+    kept = algebra.Kept(max(layer.rank for layer in layers.values()), 1.0, 1.0)
+    if rank is not None:
+        layers, kept = algebra.resized(layers, rank)
+    how = f"merge by {', '.join(f'{share:g}' for share in shares)}" + ("" if rank is None else f", rank {rank}")
+    _derive(out, [manifest for _, manifest in opened], [stored for stored, _ in opened], layers, tokens, how)
+    return kept
+
+
+def describe(place: str | Path, base: Base | None = None) -> dict[str, Any]:
+    """What an adapter folder, or a LoRA file of another program, holds: for people and programs. Raises AdapterError, ArtifactError."""
+    place = Path(place)
+    if place.is_dir():
+        stored, manifest = open_adapter(place)
+        content, config = manifest["content"], manifest["config"]
+        layers, tokens, form, header = layers_of(stored), tokens_of(stored), "adapter", dict[str, str]()
+        files = [place / name for name in (LORA_FILE, WEIGHTS_FILE, TOKENS_FILE) if (place / name).is_file()]
+        known: dict[str, Any] = {
+            "pack": content["pack"], "pack_digest": content["pack_digest"], "trainable": content.get("trainable", "lora"),
+            "steps": {"inversion": config["inversion"]["steps"], "tuning": content.get("best_step")}, "seed": content.get("seed"),
+            "lineage": manifest["lineage"], "made_from": content.get("made_from", []), "scales": {
+                "unet": config["generation"]["unet_scale"], "text": config["generation"]["text_scale"]},
+        }  # fmt: skip
+        digest = tensor_hash(stored.tensors)
+        base = base or base_of(manifest)
+    else:
+        layers, form, base = read_lora(place, base)
+        tokens, files, known = {}, [place], {}
+        _, header = read_tensors(place)
+        digest = tensor_hash(stored_of(layers, {}).tensors)
+    ranks = sorted({layer.rank for layer in layers.values()})
+    alphas = sorted({layer.alpha for layer in layers.values()})
+    return {
+        "format": form, "base": base.family if base else None, **known, "rank": ranks[0] if len(ranks) == 1 else ranks or None,
+        "alpha": alphas[0] if len(alphas) == 1 else alphas or None,
+        "layers": {network: sum(name.startswith(f"{network}.") for name in layers)
+                   for network in ("unet", "text_encoder", "text_encoder_2") if any(name.startswith(f"{network}.") for name in layers)},
+        "tokens": {token: len(next(iter(vectors.values()))) for token, vectors in stacked(tokens).items()},
+        "hash": digest, "bytes": sum(file.stat().st_size for file in files), "files": [file.name for file in files], "header": header,
+    }  # fmt: skip
+
+
+def open_adapter(folder: str | Path) -> tuple[Stored, dict[str, Any]]:
+    """An ``adapter/1`` folder's tensors and manifest, its hashes checked. Raises AdapterError, ArtifactError."""
+    manifest = read_manifest(folder, "adapter", verify=True)
+    return read(folder), manifest
+
+
+def pack_of(manifest: Mapping[str, Any], folder: str | Path) -> Pack:
+    """The pack that an adapter was trained on; raises PackError where there is none, AdapterError where it is another by now."""
+    pack, content = load_pack(manifest["config"]["pack"]), manifest["content"]
+    if content["pack_digest"] != pack.digest():
+        raise AdapterError(
+            f"{folder} was trained on pack {content['pack']!r} (digest {content['pack_digest']}); the one at hand has digest "
+            f"{pack.digest()}: an adapter fits only the weights it was trained on; fetch that pack, or train again"
+        )
+    return pack
+
+
+def base_of(manifest: Mapping[str, Any]) -> Base | None:
+    """The base of an adapter; None where its pack is not at hand."""
+    try:
+        return of_pack(load_pack(manifest["config"]["pack"]))
+    except ValueError:
+        return None
+
+
+@contextmanager
+def new_artifact(out: str | Path, schema: str, lineage: str, config: Mapping[str, Any]) -> Iterator[Draft]:
+    """``artifacts.writing`` where there is nothing yet, or an artifact of the same kind: never in the place of other files.
+
+    Raises AdapterError for another ``out``, and for one that cannot be written.
+    """
+    out, kind = Path(out), schema.partition("/")[0]
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        try:
+            read_manifest(out, kind)
+        except ValueError:
+            raise AdapterError(f"{out} exists and is no {kind} of MagiCapture; it is left as it is: name a new folder") from None
+    if out.is_symlink():
+        raise AdapterError(f"{out} is a link; name a new folder")
+    try:
+        with writing(out, schema, lineage=lineage, config=config) as draft:
+            yield draft
+    except OSError as error:
+        where = error.filename or out
+        raise AdapterError(f"cannot write {out}: {error.strerror or error} ({where}); choose a folder that can be written") from None
+
+
+def _layers(adapter: str | Path, stored: Stored) -> dict[str, Layer]:
+    layers = layers_of(stored)
+    if not layers:
+        raise AdapterError(
+            f"{adapter} holds no LoRA but a model's own weights, or tokens alone; only LoRA can be scaled, merged and resized"
+        )
+    return layers
+
+
+def _derive(
+    out: str | Path,
+    manifests: Sequence[Mapping[str, Any]],
+    sources: Sequence[Stored],
+    layers: Mapping[str, Layer],
+    tokens: Mapping[str, Tensor],
+    how: str,
+) -> Path:
+    """An adapter made of others: it keeps what the first says of its base and training."""
+    first = manifests[0]["content"]
+    kept = {name: first.get(name) for name in ("pack", "pack_digest", "trainable", "descriptions", "seed", "best_step", "last_step")}
+    recognisers = [manifest["content"].get("recogniser") for manifest in manifests]
+    content = {
+        **kept, "recogniser": next((recogniser for recogniser in recognisers if recogniser), None), "scores": [],
+        "operation": how,
+        "made_from": [{"hash": tensor_hash(each.tensors), "lineage": manifest["lineage"]} for each, manifest in zip(sources, manifests)],
+    }  # fmt: skip
+    return _write(out, stored_of(layers, tokens), manifests[0]["config"], content, how)
+
+
+def _write(out: str | Path, stored: Stored, config: Mapping[str, Any], content: Mapping[str, Any], how: str) -> Path:
+    digest = tensor_hash(stored.tensors)
+    lineage = lineage_key(how, digest, json.dumps(content["made_from"]))
+    with new_artifact(out, "adapter/1", lineage, config) as draft:
+        write(draft.path, stored)
+        draft.content = {**content, "lora": {"rank": stored.rank, "alpha": stored.alpha}, "best_hash": digest, "last_hash": digest}
+    return Path(out)

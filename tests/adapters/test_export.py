@@ -1,0 +1,178 @@
+"""What is exported generates the same in stock diffusers, and what is imported again is the adapter it was."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from magicapture import adapters
+from magicapture.adapters import AdapterError
+from magicapture.adapters.export import export
+from magicapture.adapters.operations import import_lora
+from magicapture.artifacts import content_hash, read_manifest, write_json, writing
+from magicapture.evaluation.ranking import summaries
+from magicapture.packs import Pack
+from tests.adapters.artifact import config_of, latents_here, latents_of, load_embeddings, stock_pipeline, tuned_of, write_adapter
+from tests.backbones.tinysd import write_pack as write_sd1
+from tests.tinyfamilies import into_stock, write_pack
+
+FAMILIES = ("sd1", "sd2-v", "sdxl")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    folder = tmp_path_factory.mktemp("packs") / request.param
+    folder.mkdir()
+    return write_sd1(folder) if request.param == "sd1" else write_pack(folder, request.param)
+
+
+@pytest.fixture(scope="module")
+def adapter(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapter(tmp_path_factory.mktemp("adapter") / "adapter", pack, tuned_of(pack))
+
+
+@pytest.fixture(scope="module")
+def expected(pack: Pack, adapter: Path) -> torch.Tensor:
+    """The latents that stock diffusers generates with the adapter folder itself, the reference of every other form."""
+    pipeline = stock_pipeline(pack.path("diffusion"))
+    into_stock(adapter, pipeline)
+    return latents_of(pipeline, pack)
+
+
+def test_kohya_files_generate_the_same_by_diffusers_own_conversion(
+    pack: Pack, adapter: Path, expected: torch.Tensor, tmp_path: Path
+) -> None:
+    export(adapter, tmp_path / "out", "kohya", "anna")
+    pipeline = stock_pipeline(pack.path("diffusion"))
+    before = latents_of(pipeline, pack, "a person")
+    pipeline.load_lora_weights(tmp_path / "out", weight_name="anna.safetensors")
+    load_embeddings(pipeline, {token: tmp_path / f"out/anna-{token[1:3]}.safetensors" for token in ("[V1]", "[V2]")})
+    found = latents_of(pipeline, pack)
+    assert (found - expected).abs().max() <= 1e-6
+    assert (found - before).abs().max() > 0.05
+
+
+def test_diffusers_files_generate_the_same(pack: Pack, adapter: Path, expected: torch.Tensor, tmp_path: Path) -> None:
+    export(adapter, tmp_path / "out", "diffusers")
+    pipeline = stock_pipeline(pack.path("diffusion"))
+    pipeline.load_lora_weights(tmp_path / "out")
+    if pack.name == "sdxl":
+        load_embeddings(pipeline, {token: tmp_path / f"out/{token[1:3]}/learned_embeds.safetensors" for token in ("[V1]", "[V2]")})
+    else:
+        pipeline.load_textual_inversion([str(tmp_path / "out/V1"), str(tmp_path / "out/V2")])  # folders, tokens named inside
+    assert (latents_of(pipeline, pack) - expected).abs().max() <= 1e-6
+
+
+def test_a_merged_model_generates_the_same_with_no_adapter(pack: Pack, adapter: Path, expected: torch.Tensor, tmp_path: Path) -> None:
+    export(adapter, tmp_path / "full", "pipeline")
+    pipeline = stock_pipeline(tmp_path / "full")
+    assert not pipeline.get_active_adapters()
+    assert {"[V1]", "[V2]"} <= set(pipeline.tokenizer.get_added_vocab())
+    assert (latents_of(pipeline, pack) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_merged_model_has_the_scales_in_it(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    export(adapter, tmp_path / "full", "pipeline", unet_scale=0.6, text_scale=0.25)
+    pipeline = stock_pipeline(pack.path("diffusion"))
+    into_stock(adapter, pipeline)
+    networks = {"unet": 0.6, "text_encoder": 0.25} | ({"text_encoder_2": 0.25} if pack.name == "sdxl" else {})
+    pipeline.set_adapters(pipeline.get_active_adapters(), [networks])
+    expected = latents_of(pipeline, pack)
+    found = latents_of(stock_pipeline(tmp_path / "full"), pack)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("to", ["diffusers", "kohya"])
+def test_an_export_comes_back_bit_for_bit(pack: Pack, adapter: Path, tmp_path: Path, to: str) -> None:
+    export(adapter, tmp_path / "out", to, "anna")
+    files = [(token, tmp_path / f"out/anna-{token[1:3]}.safetensors") for token in ("[V1]", "[V2]")] if to == "kohya" else []
+    if to == "diffusers" and pack.name == "sdxl":
+        files = [(token, tmp_path / f"out/{token[1:3]}/learned_embeds.safetensors") for token in ("[V1]", "[V2]")]
+    source = tmp_path / "out/anna.safetensors" if to == "kohya" else tmp_path / "out"
+    back = import_lora(source, tmp_path / "back", config_of(pack), files)
+    first, second = adapters.read(adapter), adapters.read(back)
+    assert (second.rank, second.alpha) == (first.rank, first.alpha) == (4, 2.0)
+    assert adapters.tensor_hash(first.tensors) == adapters.tensor_hash(second.tensors)
+    content = read_manifest(back, "adapter", verify=True)["content"]
+    assert content["pack_digest"] == pack.digest() and content["made_from"][0]["format"] == to
+    assert torch.equal(latents_here(pack, back), latents_here(pack, adapter))
+
+
+def test_the_cards_code_for_diffusers_runs(
+    pack: Pack, adapter: Path, expected: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Executed as it stands, in the export's folder, and compared with the adapter in stock diffusers."""
+    monkeypatch.setenv("MAGICAPTURE_PACKS", str(pack.folder.parent))
+    if not (pack.folder.parent / pack.name).exists():
+        (pack.folder.parent / pack.name).symlink_to(pack.folder)
+    for to in ("diffusers", "kohya", "pipeline"):
+        out = export(adapter, tmp_path / to, to, "anna", unet_scale=1.0, text_scale=1.0)
+        (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+        code = code.replace(",\n).images[0]", ", output_type='latent',\n).images[0]")
+        code = code.replace('picture.save("portrait.png")', 'torch.save(picture, "latents.pt")')
+        monkeypatch.chdir(out)
+        exec(code, {})
+        found = torch.load(out / "latents.pt", weights_only=True)
+        assert (found - expected[0]).abs().max() <= (1e-6 if to != "pipeline" else 1e-5 * expected.abs().max()), to
+
+
+def test_the_card_says_scores_pictures_licence_and_data(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    backbone = tuned_of(pack)
+    adapter = write_adapter(tmp_path / "adapter", pack, backbone)
+    row = {"kind": "portrait", "face": 1, "identity": 0.61, "referee": 0.5, "style": 0.7}
+    ranked = [
+        {**row, "file": "images/0001.png"},
+        {**row, "file": "images/0000.png", "identity": 0.41},
+        {**row, "file": "b.png", "kind": "base"},
+    ]
+    content = {"protocol": "p" * 16, "sets": summaries(ranked), "adapter": {"best_hash": adapters.tensor_hash(adapters.tensors(backbone))}}
+    for name, changed in (("evaluation", {}), ("foreign", {"adapter": {"best_hash": "another"}})):
+        with writing(tmp_path / name, "evaluation/1") as draft:
+            write_json(draft.path / "scores.json", {"items": ranked})
+            (draft.path / "images").mkdir()
+            for file, grey in (("images/0000.png", 0), ("images/0001.png", 255)):
+                Image.new("L", (8, 8), grey).save(draft.path / file)
+            draft.content = content | changed
+    with writing(tmp_path / "prepared", "prepared/1") as draft:
+        (draft.path / "a").touch()
+    with pytest.raises(AdapterError, match="is the evaluation of another adapter"):
+        export(adapter, tmp_path / "out", "kohya", "anna", evaluation=tmp_path / "foreign")
+    out = export(
+        adapter, tmp_path / "out", "kohya", "anna", evaluation=tmp_path / "evaluation", prepared=tmp_path / "prepared", unet_scale=0.6
+    )
+    card = (out / "README.md").read_text()
+    assert "| portrait | 0.51 (" in card and "| base | 0.61 |" in card
+    assert content_hash(tmp_path / "prepared") in card and "Apache-2.0, commercial use allowed" in card
+    assert "a photo of a anna-V1 person in the anna-V2 style <lora:anna:1:0.6>" in card
+    assert "a photo of a embedding:anna-V1 person in the embedding:anna-V2 style" in card
+    assert "strength_model 0.6, strength_clip 1" in card and '[{"text_encoder": 1.0, "unet": 0.6}]' in card
+    assert "![portrait](pictures/0.png) ![portrait](pictures/1.png)" in card
+    with Image.open(out / "pictures/0.png") as best:
+        assert best.getpixel((0, 0)) == 255
+
+
+def test_a_token_of_several_vectors_is_one_file_and_generates_the_same(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    backbone = tuned_of(pack)
+    backbone.tokens.add("[V1]_1", torch.randn(backbone.tokens.width, generator=torch.Generator().manual_seed(9)))
+    adapter = write_adapter(tmp_path / "adapter", pack, backbone)
+    out = export(adapter, tmp_path / "out", "kohya", "anna")
+    assert tuple(load_file(out / "anna-V1.safetensors")["[V1]"].shape) == (2, backbone.tokens.width)
+    card = (out / "README.md").read_text()
+    assert "'a photo of a [V1] [V1]_1 person in the [V2] style'" in card and "a photo of a anna-V1 person in the anna-V2 style" in card
+    pipeline, reference = stock_pipeline(pack.path("diffusion")), stock_pipeline(pack.path("diffusion"))
+    pipeline.load_lora_weights(out, weight_name="anna.safetensors")
+    load_embeddings(pipeline, {token: out / f"anna-{token[1:3]}.safetensors" for token in ("[V1]", "[V2]")})
+    into_stock(adapter, reference)
+    prompt = "a photo of a [V1] [V1]_1 person in the [V2] style"
+    found, expected = latents_of(pipeline, pack, prompt), latents_of(reference, pack, prompt)
+    assert (found - expected).abs().max() <= 1e-6
+    assert (expected - latents_of(reference, pack, "a photo of a [V1] person in the [V2] style")).abs().max() > 1e-3

@@ -1,0 +1,197 @@
+"""Adapters made of adapters do what their arithmetic says, and nothing is overwritten or half written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from magicapture import adapters
+from magicapture.adapters import AdapterError
+from magicapture.adapters.export import export
+from magicapture.adapters.operations import describe, import_lora, merge, resize, scale
+from magicapture.artifacts import ArtifactError, read_manifest
+from magicapture.backbones import load_backbone
+from magicapture.packs import Pack
+from tests.adapters.artifact import config_of, latents_here, tuned_of, write_adapter
+from tests.tinyfamilies import write_pack as write_family
+
+
+@pytest.fixture(scope="module")
+def adapter(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapter(tmp_path_factory.mktemp("adapter") / "adapter", pack, tuned_of(pack))
+
+
+@pytest.fixture(scope="module")
+def other(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapter(tmp_path_factory.mktemp("other") / "other", pack, tuned_of(pack, seed=8, rank=2, alpha=3.0))
+
+
+def test_scaled_for_good_is_scaled_while_generating(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    scale(adapter, tmp_path / "weak", 0.6, 0.25)
+    found, expected = latents_here(pack, tmp_path / "weak"), latents_here(pack, adapter, 0.6, 0.25)
+    assert (found - expected).abs().max() <= 1e-6 * expected.abs().max() + 1e-6
+    assert (found - latents_here(pack, adapter)).abs().max() > 0.01
+    content = read_manifest(tmp_path / "weak", "adapter", verify=True)["content"]
+    assert content["operation"] == "scale unet 0.6 text 0.25" and content["seed"] == 3
+
+
+def test_a_merge_with_itself_is_itself_and_by_half_and_none_is_half(pack: Pack, adapter: Path, other: Path, tmp_path: Path) -> None:
+    merge([adapter, adapter], tmp_path / "same")
+    assert adapters.read(tmp_path / "same").rank == 8
+    assert torch.allclose(latents_here(pack, tmp_path / "same"), latents_here(pack, adapter), atol=1e-5)
+    kept = merge([adapter, adapter], tmp_path / "cut", rank=4)
+    assert kept.share == pytest.approx(1) and adapters.read(tmp_path / "cut").rank == 4
+    assert torch.allclose(latents_here(pack, tmp_path / "cut"), latents_here(pack, adapter), atol=1e-4)
+
+
+def test_two_people_are_merged_under_their_names(pack: Pack, adapter: Path, other: Path, tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match=r"knows \[V1\] by another vector.*--name anna --name ben"):
+        merge([adapter, other], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    merge([adapter, other], tmp_path / "out", [1.0, 0.0], ["anna", "ben"])
+    found = describe(tmp_path / "out")
+    assert found["tokens"] == {"[V1:anna]": 1, "[V1:ben]": 1, "[V2:anna]": 1, "[V2:ben]": 1} and found["rank"] == 6
+    named = latents_here(pack, tmp_path / "out", prompt="a photo of a [V1:anna] person in the [V2:anna] style")
+    assert torch.allclose(named, latents_here(pack, adapter), atol=1e-5)
+
+
+def test_resized_to_its_own_rank_is_the_same_and_to_less_says_so(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    assert resize(adapter, tmp_path / "same", rank=4).share == pytest.approx(1)
+    assert torch.allclose(latents_here(pack, tmp_path / "same"), latents_here(pack, adapter), atol=1e-4)
+    kept = resize(adapter, tmp_path / "less", keep=0.6)
+    assert kept.rank < 4 and 0.6 <= kept.share < 1 and adapters.read(tmp_path / "less").rank == kept.rank
+    with pytest.raises(AdapterError, match="expected either a rank"):
+        resize(adapter, tmp_path / "none")
+
+
+def test_what_cannot_be_merged_is_refused(pack: Pack, adapter: Path, other: Path, tmp_path: Path) -> None:
+    family = write_family(tmp_path, "sd2-v")
+    foreign = write_adapter(tmp_path / "foreign", family, tuned_of(family))
+    for arguments, message in (
+        (([adapter],), "expected two or more"),
+        (([adapter, other], [1.0]), "1 x --weight for 2 adapters"),
+        (([adapter, other], [], ["anna", "anna"]), "expected a different one each"),
+        (([adapter, other], [], ["a b", "c"]), "letters, digits"),
+        (([adapter, foreign],), "adapters of different bases cannot be summed"),
+    ):
+        with pytest.raises(AdapterError, match=message):
+            merge(arguments[0], tmp_path / "out", *arguments[1:])
+    own = load_backbone(pack)
+    own.tokens.add("[V1]", torch.ones(own.tokens.width))
+    adapters.unfreeze(own, "cross_attention")
+    dreambooth = write_adapter(tmp_path / "own", pack, own)
+    with pytest.raises(AdapterError, match="holds no LoRA but a model's own weights"):
+        scale(dreambooth, tmp_path / "out", 0.5, 0.5)
+    with pytest.raises(AdapterError, match="use --to pipeline"):
+        export(dreambooth, tmp_path / "out", "kohya")
+
+
+def test_a_foreign_lora_with_other_layers_is_taken_whole(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    """kohya trains more layers, the UNet alone, or layers of another rank each."""
+    export(adapter, tmp_path / "out", "kohya", "anna")
+    tensors = {key: tensor for key, tensor in load_file(tmp_path / "out/anna.safetensors").items() if key.startswith("lora_unet")}
+    stem = "lora_unet_mid_block_attentions_0_proj_in"
+    tensors |= {
+        f"{stem}.lora_down.weight": torch.randn(2, 32, 1, 1),
+        f"{stem}.lora_up.weight": torch.randn(32, 2, 1, 1),
+        f"{stem}.alpha": torch.tensor(1.0),
+    }
+    save_file(tensors, tmp_path / "foreign.safetensors")
+    back = import_lora(tmp_path / "foreign.safetensors", tmp_path / "back", config_of(pack), without_tokens=True)
+    found = describe(back)
+    assert found["layers"] == {"unet": len(tensors) // 3} and found["tokens"] == {} and found["rank"] == 4
+    backbone, plain = load_backbone(pack), load_backbone(pack)
+    adapters.load(back, backbone)
+    inputs = torch.randn(1, 32, 4, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        update = backbone.unet.mid_block.attentions[0].proj_in(inputs) - plain.unet.mid_block.attentions[0].proj_in(inputs)
+        up, down = (tensors[f"{stem}.lora_{half}.weight"].flatten(1) for half in ("up", "down"))
+        expected = torch.einsum("oi,bihw->bohw", 0.5 * up @ down, inputs)
+    assert torch.allclose(update, expected, atol=1e-4) and expected.abs().max() > 0.1
+    export(back, tmp_path / "again", "kohya", "anna")
+    assert load_file(tmp_path / "again/anna.safetensors").keys() == tensors.keys()
+
+
+def test_missing_tokens_and_tokens_of_another_base_are_refused(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    export(adapter, tmp_path / "out", "kohya", "anna")
+    file, config = tmp_path / "out/anna.safetensors", config_of(pack)
+    with pytest.raises(AdapterError, match=r"the tokens it was trained with are missing.*--without-tokens"):
+        import_lora(file, tmp_path / "back", config)
+    save_file({"[V1]": torch.ones(1, 768)}, tmp_path / "sd.safetensors")
+    with pytest.raises(AdapterError, match=r"vectors of \[V1\]: width 768, but pack .* takes width 32; they were learnt on another base"):
+        import_lora(file, tmp_path / "back", config, [("", tmp_path / "sd.safetensors")])
+    token = tmp_path / "out/anna-V1.safetensors"
+    with pytest.raises(AdapterError, match="was given already"):
+        import_lora(file, tmp_path / "back", config, [("[V1]", token), ("[V1]", token)])
+    assert not (tmp_path / "back").exists()
+
+
+def test_an_adapter_of_another_pack_is_not_exported(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    shutil.copytree(adapter, tmp_path / "a")
+    manifest = (tmp_path / "a/manifest.json").read_text()
+    (tmp_path / "a/manifest.json").write_text(manifest.replace(pack.digest(), "0" * 16))
+    with pytest.raises(AdapterError, match="an adapter fits only the weights it was trained on"):
+        export(tmp_path / "a", tmp_path / "out", "kohya")
+
+
+def test_other_peoples_files_are_never_replaced(adapter: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "models"
+    mine.mkdir()
+    (mine / "precious.safetensors").touch()
+    for act in (lambda: export(adapter, mine, "diffusers"), lambda: scale(adapter, mine, 1, 1)):
+        with pytest.raises(AdapterError, match="exists and is no (export|adapter) of MagiCapture; it is left as it is"):
+            act()
+    assert (mine / "precious.safetensors").exists()
+    export(adapter, tmp_path / "out", "diffusers")
+    export(adapter, tmp_path / "out", "diffusers", "again")  # its own may be
+    assert read_manifest(tmp_path / "out", "export", verify=True)["content"]["name"] == "again"
+    with pytest.raises(AdapterError, match="expected letters, digits"):
+        export(adapter, tmp_path / "out", "diffusers", "a/b")
+
+
+@contextmanager
+def _no_root() -> Iterator[None]:
+    """Root writes everywhere: as nobody inside."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_written_is_named(adapter: Path, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    moved = Path("/tmp") / f"adapter-{os.getpid()}" if os.geteuid() == 0 else adapter
+    if moved != adapter:  # nobody may not look into pytest's folders
+        shutil.copytree(adapter, moved)
+        moved.chmod(0o755)
+        closed = moved / "closed"
+        closed.mkdir(mode=0o555)
+    try:
+        with (
+            _no_root(),
+            pytest.raises(AdapterError, match=r"cannot write .*closed/out: Permission denied .*choose a folder that can be written"),
+        ):
+            scale(moved, closed / "out", 1, 1)
+        assert not list(closed.iterdir())
+    finally:
+        if moved != adapter:
+            shutil.rmtree(moved)
+
+
+def test_what_is_no_adapter_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="expected a 'adapter' artifact"):
+        describe(tmp_path)
+    with pytest.raises(AdapterError, match="is not a file; expected a .safetensors file"):
+        describe(tmp_path / "none.safetensors")
