@@ -1,4 +1,4 @@
-"""The command line: ``magicapture train | generate | evaluate | gallery | adapter | data | purge | packs | registry | config | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | gallery | adapter | data | purge | packs | registry | config ...``.
 
 Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses. Exit status: see
 :mod:`magicapture.exits`.

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from magicapture import recipe
 from magicapture.artifacts import MANIFEST, SUBJECTS, sha256_file, subjects_of
 from magicapture.data.subjects import UNNAMED
+from magicapture.search.best import SELECTION
+from magicapture.search.halving import RECORD, SHEET
 
 SESSION = re.compile(r"(inversion|tuning)-([0-9a-f]{16})")  # checkpoints of a lineage (training/session.py)
 RUN = re.compile(r"\d{8}-\d{6}")  # a run of the pipeline on this machine, below "stages" (components/local.py)
@@ -24,6 +27,8 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 HEADER = 1 << 20  # no longer is the header of any tensor file written here
 TEXT = 64 << 20
 DESCRIPTION = "description.txt"
+#: What `magicapture train` and `generate --best` leave beside their artifacts: places, pictures and scores of the person.
+RECORDS = (recipe.FILE, RECORD, SHEET, SELECTION)
 
 
 @dataclass
@@ -66,6 +71,8 @@ def find(
     for session in {parent for path in files for parent in path.parents} - {*artifacts}:  # signed by no manifest: an older one's
         if (named := SESSION.fullmatch(session.name)) and named[2] in lineages:
             traces.found[session] = "checkpoints"
+    records = {above / name for folder in mine for above in [*folder.parents][:2] for name in RECORDS}
+    traces.found |= dict.fromkeys(records.intersection(files), "record of a run")
     shared = _shared(artifacts, mine) | {EMPTY}
     traces.derived |= {digest for folder in mine for digest in _files(artifacts[folder]).values()}
     traces.derived -= shared

@@ -14,7 +14,8 @@ import pytest
 from magicapture.artifacts import MANIFEST
 from magicapture.purge import PurgeError, erase, find
 from magicapture.registry.tracking import Tracker
-from tests.purge.people import HE, SHE, bytes_with, make_person, tree
+from tests.purge.people import HE, SHADES, SHE, bytes_with, make_person, tree
+from tests.registry.artifacts import make_candidate
 
 
 @pytest.fixture
@@ -33,6 +34,19 @@ def test_a_dry_run_changes_nothing(here: Path) -> None:
     assert kinds.items() >= {"pipeline run": 1, "checkpoints": 1, "latents": 1, "cache entry": 1, "photo": 2, "copy": 1, "link": 1}.items()
     assert (kinds["description"], kinds["draft"], kinds["registered model"], kinds["model version"]) == (1, 1, 1, 1)
     assert kinds["MLflow run"] == 8  # the parent, six stages, the promotion
+
+
+def test_what_train_and_generate_leave_beside_their_artifacts_goes_too(here: Path) -> None:
+    """Pages with her pictures in them, places and scores: no manifest tells of those."""
+    for name in (HE, SHE):
+        run = here / "runs" / str(SHADES[name])
+        make_candidate(run, whose={name: []}, shade=SHADES[name])
+        for record in ("recipe.yaml", "search.json", "search.html", "seed-0/selection.json"):
+            (run / record).write_text("no name in it")
+    erase(find(SHE, [here / "runs", here / "photos"]))
+    assert not [path for path in (here / "runs" / str(SHADES[SHE])).rglob("*") if path.is_file()]
+    assert {"recipe.yaml", "search.json", "search.html"} <= {path.name for path in (here / "runs" / str(SHADES[HE])).iterdir()}
+    assert (here / "runs" / str(SHADES[HE]) / "seed-0" / "selection.json").is_file()
 
 
 def test_no_byte_of_hers_is_left_and_none_of_his_is_touched(here: Path, tracker: Tracker) -> None:
