@@ -126,7 +126,7 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
         if path not in plan.paths
     ]
     if not plan:
-        raise PurgeError(_nothing(plan, seen.names, find_all_names(roots)))
+        raise PurgeError(_nothing(plan, find_all_names(roots)))
     plan.mentions = [
         (str(path), where)
         for path, where in traces.mentions(subject, roots, [_journal(roots[0], subject)])
@@ -206,8 +206,8 @@ def find_all_names(roots: Sequence[Path]) -> list[str]:
     return sorted(names)
 
 
-def _nothing(plan: Plan, met: Counter[str], there: Sequence[str]) -> str:
-    names = sorted({*there, *met, *(plan.tracked.names if plan.tracked is not None else ())})
+def _nothing(plan: Plan, there: Sequence[str]) -> str:
+    names = sorted({*there, *(plan.tracked.names if plan.tracked is not None else ())})
     near = difflib.get_close_matches(plan.subject, names, 3, 0.5)
     store = shown(tracking_uri()) if plan.tracked is not None else "no MLflow store here (MLFLOW_TRACKING_URI)"
     hint = f"; near it: {', '.join(near)}" if near else f"; there are {', '.join(names)}" if names else ""

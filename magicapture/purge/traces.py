@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ class Traces:
     """What is a person's, and what proves it.
 
     ``found``: file, or folder with all that is in it -> its kind; ``photos``, ``derived``: sha256 of photos and of files made of them;
-    ``made``, ``runs``: ids of makings and of MLflow runs that manifests tell of; ``names``: how often which name was met;
+    ``made``, ``runs``: ids of makings and of MLflow runs that manifests tell of;
     ``others``: who else is in what is found; ``people``: photos under the name that some set has in common, so one person's (more than
     one group: perhaps people who share a name).
     """
@@ -41,7 +40,6 @@ class Traces:
     derived: set[str] = field(default_factory=set)
     made: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)
-    names: Counter[str] = field(default_factory=Counter)
     others: set[str] = field(default_factory=set)
     people: list[set[str]] = field(default_factory=list)
 
@@ -251,7 +249,6 @@ def _learn(subject: str, folder: Path, manifest: Mapping[str, Any], traces: Trac
     content = manifest.get("content") or {}
     traces.made |= {value for value in ((manifest.get("made") or {}).get("id"),) if value}
     traces.runs |= {value for value in (content.get("run"),) if isinstance(value, str)}
-    traces.names.update(_whose(manifest))
     traces.others |= {*_whose(manifest)} - {subject}
     own = set(_whose(manifest).get(subject, ())) - {""}
     if own:
