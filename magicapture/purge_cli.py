@@ -55,7 +55,8 @@ def _data(plan: Plan, report: Report | None) -> dict[str, object]:
         "kinds": report.kinds if report else plan.kinds(), "paths": {str(path): kind for path, kind in plan.paths.items()},
         "mlflow": {"runs": tracked.runs, "logged_models": tracked.models, "versions": tracked.versions, "models": tracked.registered}
         if tracked else None,
-        "others": plan.others, "mentions": plan.mentions, "retained": report.retained if report else plan.retained,
+        "others": plan.others, "groups_of_photos": plan.people, "mentions": plan.mentions,
+        "retained": report.retained if report else plan.retained,
     }  # fmt: skip
     return data | ({"files": report.files, "bytes": report.bytes, "left": report.left} if report else {})
 
@@ -69,6 +70,11 @@ def _tell(plan: Plan, report: Report | None) -> None:
         say(f"  {report.files} files, {report.bytes / 1e6:.1f} MB")
     if plan.others:
         say(f"Sets of several people go as a whole; also in them: {', '.join(plan.others)} (their photos stay).")
+    if plan.people > 1:
+        say(
+            f"CAUTION: under this name lie {plan.people} groups of photos that have none in common. If they are of different people, --yes "
+            "erases them all."
+        )
     if report is None:
         _some([f"{path}  {kind}" for path, kind in plan.paths.items()], "")
         if plan.tracked:

@@ -44,7 +44,8 @@ class PurgeError(ValueError):
 @dataclass
 class Plan:
     """What is a person's. ``paths``: file or folder -> kind; ``proof``: hashes and ids by which it is found again; ``others``: who else is
-    in those sets; ``retained``: (what keeps it, how to clear it); ``mentions``: where else the name stands (path, "name" or "text")."""
+    in those sets; ``people``: groups of photos under the name that have none in common; ``retained``: (what keeps it, how to
+    clear it); ``mentions``: where else the name stands (path, "name" or "text")."""
 
     subject: str
     roots: list[Path]
@@ -52,6 +53,7 @@ class Plan:
     proof: dict[str, list[str]] = field(default_factory=dict)
     tracked: Tracked | None = None
     others: list[str] = field(default_factory=list)
+    people: int = 1
     retained: list[tuple[str, str]] = field(default_factory=list)
     mentions: list[tuple[str, str]] = field(default_factory=list)
     resumed: bool = False
@@ -111,7 +113,7 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
     found = {inner: kind for path, kind in found.items() for inner in (_contents(path) if path in roots else [path])}
     plan.paths = {path: kind for path, kind in found.items() if _below(path, roots)}
     plan.proof = {"photos": sorted(seen.photos), "derived": sorted(seen.derived), "made": sorted(made), "runs": sorted(runs)}
-    plan.others = sorted(seen.others)
+    plan.others, plan.people = sorted(seen.others), len(seen.people)
     plan.retained = [*(pictures.retained if pictures and (plan or pictures.retained) else []), *git_paths(_files(plan.paths))]
     plan.retained += [
         (f"{folder}: photos, only read, since it lies outside the folders given", f"rm -r {shlex.quote(str(folder))}, or --in it")
@@ -124,7 +126,7 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
         if path not in plan.paths
     ]
     if not plan:
-        raise PurgeError(_nothing(plan, seen.names, find_all_names(roots)))
+        raise PurgeError(_nothing(plan, find_all_names(roots)))
     plan.mentions = [
         (str(path), where)
         for path, where in traces.mentions(subject, roots, [_journal(roots[0], subject)])
@@ -187,8 +189,6 @@ class Hashes:
         self.known: dict[tuple[Path, int, int], str] = {}
 
     def __call__(self, path: Path) -> str:
-        if not path.is_file():  # a socket, a pipe
-            return ""
         stat = path.stat()
         key = (path, stat.st_size, stat.st_mtime_ns)
         if key not in self.known:
@@ -206,8 +206,8 @@ def find_all_names(roots: Sequence[Path]) -> list[str]:
     return sorted(names)
 
 
-def _nothing(plan: Plan, met: Counter[str], there: Sequence[str]) -> str:
-    names = sorted({*there, *met, *(plan.tracked.names if plan.tracked else ())})
+def _nothing(plan: Plan, there: Sequence[str]) -> str:
+    names = sorted({*there, *(plan.tracked.names if plan.tracked is not None else ())})
     near = difflib.get_close_matches(plan.subject, names, 3, 0.5)
     store = shown(tracking_uri()) if plan.tracked is not None else "no MLflow store here (MLFLOW_TRACKING_URI)"
     hint = f"; near it: {', '.join(near)}" if near else f"; there are {', '.join(names)}" if names else ""

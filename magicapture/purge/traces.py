@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +35,9 @@ class Traces:
     """What is a person's, and what proves it.
 
     ``found``: file, or folder with all that is in it -> its kind; ``photos``, ``derived``: sha256 of photos and of files made of them;
-    ``made``, ``runs``: ids of makings and of MLflow runs that manifests tell of; ``names``: how often which name was met;
-    ``others``: who else is in what is found.
+    ``made``, ``runs``: ids of makings and of MLflow runs that manifests tell of;
+    ``others``: who else is in what is found; ``people``: photos under the name that some set has in common, so one person's (more than
+    one group: perhaps people who share a name).
     """
 
     found: dict[Path, str] = field(default_factory=dict)
@@ -45,8 +45,8 @@ class Traces:
     derived: set[str] = field(default_factory=set)
     made: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)
-    names: Counter[str] = field(default_factory=Counter)
     others: set[str] = field(default_factory=set)
+    people: list[set[str]] = field(default_factory=list)
 
     def covers(self, path: Path) -> bool:
         """Whether a path is found, or lies in a folder that is."""
@@ -61,7 +61,7 @@ def find(
 ) -> Traces:
     """All that is of ``subject`` below the roots (resolved folders). ``photos``, ``derived``: hashes that are known to be this person's."""
     traces = Traces(photos=set(photos), derived=set(derived))
-    files = sorted({path for root in roots for path in walk(root)})
+    files = sorted({path for root in roots for path in walk(root) if path.is_symlink() or path.is_file()})  # no pipes: they would block
     artifacts = {path.parent: manifest for path in files if path.name == MANIFEST and (manifest := _manifest(path))}
     mine = _artifacts(subject, artifacts, traces)
     for folder in mine:
@@ -104,24 +104,29 @@ def walk(root: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
+def word(name: str) -> re.Pattern[str]:
+    """The name as a word of its own, in letters of any size; what is joined to it by - or _ is another word."""
+    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", re.IGNORECASE)
+
+
 def mentions(subject: str, roots: Iterable[Path], but: Iterable[Path] = ()) -> list[tuple[Path, str]]:
     """(path, "name" or "text") of what is called by the subject, or is text in which the name stands as a word of its own."""
-    word, left = re.compile(rf"(?<![A-Za-z0-9]){re.escape(subject)}(?![A-Za-z0-9])", re.IGNORECASE), set(but)
+    named, left = word(subject), set(but)
     found: dict[Path, str] = {}
     for root in roots:
         for path in walk(root):
             if path in left:
                 continue
-            if word.search(str(path.relative_to(root))) or (path.is_symlink() and word.search(str(path.readlink()))):
+            if named.search(str(path.relative_to(root))) or (path.is_symlink() and named.search(str(path.readlink()))):
                 found[path] = "name"
-            elif not path.is_symlink() and word.search(_text(path)):
+            elif not path.is_symlink() and named.search(_text(path)):
                 found[path] = "text"
         for folder, _, _ in os.walk(root):
             path = Path(folder)
             if (
                 ".git" not in path.parts
                 and path != root
-                and word.search(path.name)
+                and named.search(path.name)
                 and not any(other.is_relative_to(path) for other in found)
             ):
                 found[path] = "name"
@@ -251,8 +256,11 @@ def _learn(subject: str, folder: Path, manifest: Mapping[str, Any], traces: Trac
     content = manifest.get("content") or {}
     traces.made |= {value for value in ((manifest.get("made") or {}).get("id"),) if value}
     traces.runs |= {value for value in (content.get("run"),) if isinstance(value, str)}
-    traces.names.update(_whose(manifest))
     traces.others |= {*_whose(manifest)} - {subject}
+    own = set(_whose(manifest).get(subject, ())) - {""}
+    if own:
+        joined = [group for group in traces.people if group & own]
+        traces.people = [group for group in traces.people if not group & own] + [own.union(*joined)]
 
 
 def _tensors(subject: str, files: Iterable[Path], traces: Traces) -> None:
