@@ -31,7 +31,7 @@ def _run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProc
 
 def test_help_names_every_command() -> None:
     text = runner.invoke(app, ["--help"]).output
-    for command in ("train", "generate", "evaluate", "data", "packs", "doctor", "track"):
+    for command in ("train", "generate", "evaluate", "gallery", "data", "packs", "doctor", "track"):
         assert f"  {command} " in text
     assert "--set" in runner.invoke(app, ["train", "--help"]).output
     assert _run("--help").stdout.startswith("Usage: ")
