@@ -132,7 +132,7 @@ def _tools() -> list[Finding]:
         _tool("git", "git", "apt-get install git"),
         Finding(
             "chromium", bool(chromium), _answer(chromium) if chromium else "missing; only the report's tests open it",
-            "" if chromium else "apt-get install chromium chromium-driver", needed=False,
+            "" if chromium else "apt-get install chromium", needed=False,
         ),
     ]  # fmt: skip
 

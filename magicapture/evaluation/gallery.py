@@ -31,8 +31,8 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     Returns:
         ``runs``: [{name, evaluation (folder), subject, style, seed (of training), best_step, pack, protocol, selection, pictures, scores
         (measure -> {mean, low, high, n}), differences (to the first run, paired by prompt and seed; likewise)}]; ``comparable`` and
-        ``reasons`` why not; ``knobs``: name -> value of every run, where they differ; ``shared``: [{prompt, seed, tokens, files: of
-        every run}], pictures that all have, in the first one's order of rank.
+        ``reasons`` why not; ``knobs``: name -> value of every run, where they differ; ``shared``: [{prompt, seed, tokens, files and
+        scores: of every run}], pictures that all have, in the first one's order of rank.
 
     Raises:
         ArtifactError: a folder that holds no evaluation, or the same one twice.
@@ -48,9 +48,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     reasons = _reasons(found)
     for run in found:
         run["differences"] = {} if run is first else _differences(first["rows"], run["rows"], keys)
-    shared = [
-        {"prompt": key[0], "seed": key[1], "tokens": key[2].split(), "files": [run["rows"][key]["path"] for run in found]} for key in keys
-    ]
+    shared = [_shared(key, [run["rows"][key] for run in found]) for key in keys]
     told = [{key: value for key, value in run.items() if key not in ("rows", "config")} for run in found]
     return {"runs": told, "comparable": not reasons, "reasons": reasons, "knobs": knobs, "shared": shared}
 
@@ -90,6 +88,12 @@ def find_evaluation(run: str | Path) -> Path:
             f"{folder} {state}: expected an evaluation, a folder that `magicapture train` or `pipeline.py run` wrote, or one of its seeds"
         )
     return max(seeds, key=lambda path: _selection(path)).resolve()
+
+
+def _shared(key: Key, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    prompt, seed, tokens = key
+    scores = [{measure: row[measure] for measure in MEASURES if row.get(measure) is not None} for row in rows]
+    return {"prompt": prompt, "seed": seed, "tokens": tokens.split(), "files": [row["path"] for row in rows], "scores": scores}
 
 
 def _small(file: str) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 #: Longest side in px inside the report; larger pictures are reduced (they lie in full beside it).
 LONGEST = 640
 #: Greatest opacity of a map over its picture.
-_OPAQUE = 0.65
+_OPAQUE = 0.85
 
 
 def data_uri(image: np.ndarray, longest: int = LONGEST) -> str:

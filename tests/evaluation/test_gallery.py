@@ -137,7 +137,7 @@ def test_json_for_programs_and_a_page_for_people(runs: tuple[Path, Path], tmp_pa
     assert said.exit_code == 0 and f"gallery: {out}" in said.output and "plain  identity 0.525" in said.output
     page = out.read_text()
     assert page.count("<img ") == 6 and str(runs[0].parent) not in page  # nobody's folders in a page that is passed on
-    assert "0.200 (" in page and "tuning.lora.rank" in page
+    assert "+0.200 (" in page and "tuning.lora.rank" in page
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
@@ -150,8 +150,8 @@ def test_in_the_browser(open_page: Open, runs: tuple[Path, Path], tmp_path: Path
     shown.locator(".zoom").nth(1).click()
     dialog = shown.get_by_role("dialog")
     expect(dialog.locator(".count")).to_have_text("2 of 6")
-    expect(dialog.locator("figcaption")).to_contain_text("long · seed 3")
+    expect(dialog.locator("figcaption")).to_contain_text("long · identity 0.80 · style 0.58seed 3 · a [V1]")
     shown.keyboard.press("ArrowRight")
-    expect(dialog.locator("figcaption")).to_contain_text("plain · seed 2")
+    expect(dialog.locator("figcaption")).to_contain_text("plain · identity 0.40")
     shown.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
