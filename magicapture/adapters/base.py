@@ -87,7 +87,7 @@ class Base:
 
     def architecture(self, velocity: bool) -> tuple[str, str]:
         """sai_model_spec's name of the architecture and kohya's of the base model; both the model's own where it is none of theirs."""
-        spec, kohya = _NAMES.get(self.family, (self.name, self.name))
+        spec, kohya = _NAMES.get(self.family, (self.name.replace(" ", "-"),) * 2)
         if self.family == "Stable Diffusion 2.x" and velocity:
             spec = "stable-diffusion-v2-768-v"
         return spec, kohya

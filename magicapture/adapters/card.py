@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from magicapture.adapters.files import LORA_FILE, Stored, file_name, stacked
 from magicapture.adapters.layers import layers_of, tokens_of
+from magicapture.backbones.sampling import SAMPLERS
 from magicapture.backbones.tokens import parts_of, spelt_out
 from magicapture.faces.concepts import spread
 from magicapture.packs import Pack
@@ -42,7 +43,8 @@ def card(facts: Facts) -> str:
     """Markdown."""
     pictures = "".join(f"![portrait](pictures/{name}) " for name in facts.pictures)
     role = facts.pack.role("diffusion")
-    tokens = ", ".join(f"`{token}` ({len(next(iter(v.values())))} vector(s))" for token, v in stacked(tokens_of(facts.stored)).items())
+    counts = {token: len(next(iter(vectors.values()))) for token, vectors in stacked(tokens_of(facts.stored)).items()}
+    tokens = ", ".join(f"`{token}`" + (f" ({count} vectors)" if count > 1 else "") for token, count in counts.items())
     content, config = facts.manifest["content"], facts.manifest["config"]
     rows = {
         "Base": f"{role.hub or f'pack {facts.pack.name} {facts.pack.version}'}, digest `{content['pack_digest']}`",
@@ -160,7 +162,8 @@ def _python(facts: Facts, prompt: str) -> str:
     """Code that loads the export with stock diffusers and draws its prompt."""
     knobs, hub = facts.manifest["config"]["generation"], facts.pack.role("diffusion").hub
     xl = any(name.endswith(".clip_g") for name in facts.stored.tensors)
-    lines = ["import torch", "from diffusers import DiffusionPipeline"]
+    scheduler, settings = SAMPLERS[knobs["sampler"]]
+    lines = ["import torch", f"from diffusers import DiffusionPipeline, {scheduler.__name__}"]
     if facts.to == "pipeline":
         lines += ["", 'pipe = DiffusionPipeline.from_pretrained(".", torch_dtype=torch.float32)']
     else:
@@ -169,8 +172,9 @@ def _python(facts: Facts, prompt: str) -> str:
         lines += [] if hub else ["from magicapture.packs import load_pack"]
         lines += ["", f"pipe = DiffusionPipeline.from_pretrained({base}, torch_dtype=torch.float32)"]
         lines += _loading(facts, xl)
-    size = facts.pack.resolution
+    size, more = facts.pack.resolution, "".join(f", {key}={value!r}" for key, value in settings.items())
     lines += [
+        f"pipe.scheduler = {scheduler.__name__}.from_config(pipe.scheduler.config{more})",
         f'picture = pipe(\n    {prompt!r}, num_inference_steps={knobs["steps"]}, guidance_scale={knobs["guidance"]:g},'
         f'\n    height={size}, width={size}, generator=torch.Generator().manual_seed({knobs["seeds"][0]}),\n).images[0]',
         'picture.save("portrait.png")',

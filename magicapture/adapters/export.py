@@ -76,7 +76,7 @@ def export(
             _pipeline(pack, stored, scales).save_pretrained(draft.path, safe_serialization=True)
         (draft.path / "pictures").mkdir()
         _pictures(Path(adapter), evaluation, manifest, draft.path / "pictures")
-        made = sorted(path.name for path in draft.path.iterdir())
+        made = sorted(path.name for path in draft.path.iterdir() if path.is_file())
         pictures = sorted(path.name for path in (draft.path / "pictures").iterdir())
         data = content_hash(prepared) if prepared is not None and read_manifest(prepared, "prepared") else ""
         facts = card.Facts(name, to, pack, manifest, stored, digest, scales, scores, data, made, pictures)
@@ -96,15 +96,16 @@ def _embeddings(tokens: Mapping[str, Tensor], files: Mapping[str, Path]) -> None
 
 def _about(name: str, tokens: Mapping[str, Tensor], digest: str, manifest: Mapping[str, Any], pack: Pack) -> dict[str, str]:
     """What kohya and sai_model_spec have fields for; only what is known."""
-    content, config = manifest["content"], manifest["config"]
+    content, knobs = manifest["content"], manifest["config"]["tuning"]
+    trained = content.get("best_step") is not None  # here: what was imported was not trained by its configuration
     velocity = card.prediction_type(pack) == "v_prediction"
     architecture, _ = of_pack(pack).architecture(velocity)
     words = [f"{name}-{file_name(token)}" for token in stacked(tokens)]
     known = {
         "ss_output_name": name, "ss_sd_model_name": pack.role("diffusion").hub or pack.name,
         "ss_resolution": f"({pack.resolution}, {pack.resolution})",
-        "ss_max_train_steps": config["tuning"]["steps"], "ss_steps": content.get("best_step"), "ss_seed": content.get("seed"),
-        "ss_unet_lr": config["tuning"]["learning_rate"], "ss_text_encoder_lr": config["tuning"]["text_learning_rate"],
+        "ss_max_train_steps": knobs["steps"] if trained else None, "ss_steps": content.get("best_step"), "ss_seed": content.get("seed"),
+        "ss_unet_lr": knobs["learning_rate"] if trained else None, "ss_text_encoder_lr": knobs["text_learning_rate"] if trained else None,
         "ss_v_parameterization": velocity or None, "ss_training_comment": f"MagiCapture adapter, tensors {digest}",
         "modelspec.architecture": f"{architecture}/lora", "modelspec.title": name,
         "modelspec.resolution": f"{pack.resolution}x{pack.resolution}", "modelspec.prediction_type": "v" if velocity else "epsilon",

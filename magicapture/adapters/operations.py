@@ -137,7 +137,8 @@ def describe(place: str | Path, base: Base | None = None) -> dict[str, Any]:
         files = [place / name for name in (LORA_FILE, WEIGHTS_FILE, TOKENS_FILE) if (place / name).is_file()]
         known: dict[str, Any] = {
             "pack": content["pack"], "pack_digest": content["pack_digest"], "trainable": content.get("trainable", "lora"),
-            "steps": {"inversion": config["inversion"]["steps"], "tuning": content.get("best_step")}, "seed": content.get("seed"),
+            "steps": None if content.get("best_step") is None else {  # of what was imported, nobody knows
+                "inversion": config["inversion"]["steps"], "tuning": content["best_step"]}, "seed": content.get("seed"),
             "lineage": manifest["lineage"], "made_from": content.get("made_from", []), "scales": {
                 "unet": config["generation"]["unet_scale"], "text": config["generation"]["text_scale"]},
         }  # fmt: skip

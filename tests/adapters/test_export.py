@@ -15,9 +15,11 @@ from magicapture.adapters import AdapterError
 from magicapture.adapters.export import export
 from magicapture.adapters.operations import import_lora
 from magicapture.artifacts import content_hash, read_manifest, write_json, writing
+from magicapture.backbones import load_backbone
+from magicapture.backbones.sampling import denoise
 from magicapture.evaluation.ranking import summaries
 from magicapture.packs import Pack
-from tests.adapters.artifact import config_of, latents_here, latents_of, load_embeddings, stock_pipeline, tuned_of, write_adapter
+from tests.adapters.artifact import PROMPT, config_of, latents_here, latents_of, load_embeddings, stock_pipeline, tuned_of, write_adapter
 from tests.backbones.tinysd import write_pack as write_sd1
 from tests.tinyfamilies import into_stock, write_pack
 
@@ -103,10 +105,14 @@ def test_an_export_comes_back_bit_for_bit(pack: Pack, adapter: Path, tmp_path: P
     assert torch.equal(latents_here(pack, back), latents_here(pack, adapter))
 
 
-def test_the_cards_code_for_diffusers_runs(
-    pack: Pack, adapter: Path, expected: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_cards_code_for_diffusers_draws_what_is_generated_here(
+    pack: Pack, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Executed as it stands, in the export's folder, and compared with the adapter in stock diffusers."""
+    """Executed as it stands (but for the decoding), in the export's folder."""
+    backbone = load_backbone(pack)
+    adapters.load(adapter, backbone)
+    with torch.no_grad():
+        expected = denoise(backbone, [PROMPT], [5], steps=2, guidance=1.5, sampler="dpmpp_2m")
     monkeypatch.setenv("MAGICAPTURE_PACKS", str(pack.folder.parent))
     if not (pack.folder.parent / pack.name).exists():
         (pack.folder.parent / pack.name).symlink_to(pack.folder)
@@ -118,7 +124,7 @@ def test_the_cards_code_for_diffusers_runs(
         monkeypatch.chdir(out)
         exec(code, {})
         found = torch.load(out / "latents.pt", weights_only=True)
-        assert (found - expected[0]).abs().max() <= (1e-6 if to != "pipeline" else 1e-5 * expected.abs().max()), to
+        assert (found - expected[0]).abs().max() <= 1e-4 * expected.abs().max(), to
 
 
 def test_the_card_says_scores_pictures_licence_and_data(tmp_path: Path) -> None:
