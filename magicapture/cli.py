@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import registry_cli
+from magicapture import quality_cli, registry_cli
 
 if TYPE_CHECKING:
     from magicapture.config import Config
@@ -31,6 +31,7 @@ app.add_typer(packs, name="packs")
 data = typer.Typer(help="Versioned pictures: add those of a subject or a style.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
 app.add_typer(registry_cli.app, name="registry")
+app.command()(quality_cli.check)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"
