@@ -257,7 +257,7 @@ class Preparer:
         picture = Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256)
         measures = quality.measure(picture)
         findings = tuple(quality.judge(measures, self.knobs, self.parser.parts)) if name == "source" else ()
-        if any(finding.problem in ("tilted", "turned away", "covered") for finding in findings):
+        if any(finding.problem in ("tilted", "turned away", "covered", "no face") for finding in findings):
             self._check_upright(photo, face)  # what lies on its side looks like that too
         if self.knobs.region == "head":
             picture = replace(picture, mask=mask | head_mask(parsing))

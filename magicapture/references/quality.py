@@ -22,10 +22,11 @@ PARTS: dict[str, tuple[tuple[int, ...], tuple[int, ...], float, float]] = {
     "left eye": ((4, 5), (0,), 0.45, 0.06),
     "right eye": ((4, 5), (1,), 0.45, 0.06),
     "nose": ((10,), (2,), 0.6, 0.08),
-    "mouth": ((11, 12, 13, 17), (3, 4), 0.6, 0.08),  # hair: a moustache is no fault
+    "mouth": ((11, 12, 13), (3, 4), 0.6, 0.08),
 }
-#: A lens whose median is above this share of the face's lets the eye be seen: parsers of photographs call all of it glasses.
-CLEAR = 0.6
+#: Glasses within LENS distances of the eyes from an eye are a lens; where its median is above the share CLEAR of the face's, it lets the
+#: eye be seen: parsers of photographs call all of it glasses.
+CLEAR, LENS = 0.6, 0.2
 #: Share of ``max_turn`` from which a face with a hidden part may be one seen from the side, and the distance of the eyes in distances from
 #: eyes to mouth below which it more likely is (200 renders: 99 % above 0.9).
 HIDDEN, CLOSE = 0.6, 0.82
@@ -147,10 +148,11 @@ def measure(picture: Picture) -> Measures:
     turn = (along[features].mean() - along[front].mean()) / max(float(along[front].std()), 1e-6) if features.any() else 0.0
     grey, visible = _grey(image), {}
     for name, (classes, at, radius, area) in PARTS.items():
-        near = np.hypot(*np.moveaxis(grid - points[list(at)].mean(0), 2, 0)) <= radius * eyes
-        lens = near & (labels == _GLASSES) if name in _EYES else np.zeros_like(near)
+        distance = np.hypot(*np.moveaxis(grid - points[list(at)].mean(0), 2, 0))
+        near = distance <= radius * eyes
+        lens = (distance <= LENS * eyes) & (labels == _GLASSES) if name in _EYES else np.zeros_like(near)
         clear = lens.any() and np.median(grey[lens]) > CLEAR * np.median(grey[mask])
-        seen = np.isin(labels, classes) & near | (lens if clear else False)
+        seen = np.isin(labels, classes) & near | (near & (labels == _GLASSES) if clear else False)
         visible[name] = min(1.0, float(seen.sum()) / eyes**2 / area)
     middle = along[mask].mean()
     left, right = (float(grey[mask & half].mean()) if (mask & half).any() else 0.0 for half in (along < middle, along >= middle))
@@ -192,8 +194,11 @@ def judge(measures: Measures, knobs: Preprocess, parts: bool = True) -> list[Fin
     found = [finding for finding in light if finding]
     if any(finding.severe for finding in found):
         return sorted(found, key=lambda finding: not finding.severe)
-    hidden = min(measures.visible, key=lambda name: measures.visible[name])
     least = knobs.min_visible if parts else 0.0
+    if all(share < least for share in measures.visible.values()):
+        reason = "no face: neither eyes nor nose and mouth are seen where one was found; use a photo in which the face is clear"
+        return [Finding("no face", True, reason), *found]
+    hidden = min(measures.visible, key=lambda name: measures.visible[name])
     covered = _least(
         "covered", measures.visible[hidden], least, knobs,
         f"covered: of the {hidden} {{:.0%}} can be seen, at least {{:.0%}} (preprocess.min_visible); use one without sunglasses, hand or "
