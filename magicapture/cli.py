@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import adapter_cli, config_cli, gallery_cli, options, packs_cli, purge_cli, registry_cli
+from magicapture import adapter_cli, config_cli, gallery_cli, options, packs_cli, purge_cli, quality_cli, registry_cli
 from magicapture.options_cli import takes
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ app.add_typer(config_cli.app, name="config")
 app.command()(purge_cli.purge)
 app.command("gallery")(gallery_cli.gallery)
 app.add_typer(adapter_cli.app, name="adapter")
+app.command()(quality_cli.check)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
 PLACE = "a folder, or git+URL@REVISION#FOLDER"

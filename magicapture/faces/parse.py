@@ -11,13 +11,14 @@ from magicapture.packs import Pack, PackError
 
 
 class Parser:
-    """The pack's ``parser``. Its settings: ``size`` px, ``mean`` and ``std`` of RGB in 0..1."""
+    """The pack's ``parser``. Its settings: ``size`` px, ``mean``, ``std`` of RGB in 0..1, ``parts``: whether it knows eyes, nose, mouth."""
 
     def __init__(self, pack: Pack, device: str = "cpu") -> None:
         settings = pack.role("parser").settings
         self.size = int(settings.get("size", 512))
         self.mean = np.array(settings.get("mean", (0.485, 0.456, 0.406)), np.float32)
         self.std = np.array(settings.get("std", (0.229, 0.224, 0.225)), np.float32)
+        self.parts = bool(settings.get("parts", True))
         self.session = runtime.session(pack.path("parser"), device)
         self._input = self.session.get_inputs()[0].name
         self._output = self.session.get_outputs()[0].name

@@ -43,14 +43,16 @@ def frame(height: int, width: int, face: Face | None, knobs: Preprocess) -> Squa
     if face.height > knobs.max_face * side:
         raise SetAside(
             f"face too large: it takes {face.height / side:.0%} of the height of the largest square, more than {knobs.max_face:.0%} "
-            "(preprocess.max_face); use a picture with more around the face"
+            "(preprocess.max_face); use a picture with more around the face",
+            "large face",
         )
     across = float(face.box[2] - face.box[0])
     side = min(side, int(max(face.height / knobs.min_face, across)))
     if side < knobs.min_side:
         raise SetAside(
             f"face too small: {face.height:.0f} px high; framed to {knobs.min_face:.0%} of the height (preprocess.min_face) the picture "
-            f"would be {side} px, less than {knobs.min_side} (preprocess.min_side)"
+            f"would be {side} px, less than {knobs.min_side} (preprocess.min_side); use one from nearer, or as the camera made it",
+            "small face",
         )
     return _centred(height, width, face.box, side)
 

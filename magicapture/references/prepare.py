@@ -13,25 +13,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from magicapture.artifacts import lineage_key, sha256_file
 from magicapture.config import Config
 from magicapture.data import folder_name, local, name_subjects, pair_hash
 from magicapture.faces.align import align
-from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.analysis import Face, FaceDetector
 from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask, head_mask
 from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
 from magicapture.progress import progress
-from magicapture.references import duplicates, quality, things
+from magicapture.references import duplicates, quality, second_look, things
 from magicapture.references.decode import Photo, decode, describe, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
 from magicapture.references.room import widened
-from magicapture.references.sheet import THUMB, Aside, render
+from magicapture.references.sheet import render, thumbnail
+from magicapture.references.verdict import Finding, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +61,12 @@ def _run(folders: Mapping[SetName, Path], out: Path, config: Config, called: str
     preparer = Preparer(config)
     kept = {name: {concept: preparer.prepare(name, found, concept) for concept, found in paths[name].items()} for name in SETS}
     _warn(preparer, kept)
+    advice = [sentence for name in SETS for own in kept[name].values() for sentence in preparer.advice(name, own)]
     source, reference = ([candidate.picture for own in kept[name].values() for candidate in own] for name in SETS)
     if config.preprocess.region == "head":
         reference = [widened(picture, source) for picture in reference]
+    shown = {("reference", picture.name): picture for picture in reference}
+    verdicts = [replace(verdict, picture=shown.get((verdict.set, verdict.name), verdict.picture)) for verdict in preparer.verdicts]
     embeddings = {f"source.{role}": preparer.embed(role, source) for role in ("recogniser", "judge")}
     descriptions = {key: text for name in SETS for key, text in _descriptions(name, folders[name], list(paths[name])).items()}
     return write(
@@ -75,7 +78,7 @@ def _run(folders: Mapping[SetName, Path], out: Path, config: Config, called: str
         set_aside=[{"set": aside.set, "name": aside.name, "reason": aside.reason} for aside in preparer.aside],
         warnings=preparer.warnings,
         descriptions={name: text for name, text in descriptions.items() if text},
-        sheet=render(source, reference, preparer.aside, preparer.warnings),
+        sheet=render(verdicts, preparer.warnings, advice),
         lineage=lineage_key(SCHEMA, *sorted(preparer.hashes), *descriptions.values(), config.digest("preprocess"), preparer.pack.digest()),
         config=config.model_dump(mode="json", include={"pack", "preprocess"}),
         subjects=name_subjects(hashes, called, config.promotion.subject),
@@ -84,68 +87,128 @@ def _run(folders: Mapping[SetName, Path], out: Path, config: Config, called: str
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that passed its own checks, and what the checks of the set need."""
+    """A picture that could be prepared, what was found and measured of it, and what the checks of the set need."""
 
     picture: Picture
     print: duplicates.Print
     thumb: np.ndarray = field(repr=False)
+    findings: tuple[Finding, ...] = ()
+    measures: quality.Measures | None = None
+    place: quality.Place | None = None
+
+    def verdict(self, name: SetName, *more: Finding, **measured: float) -> Verdict:
+        """With what the checks of the set found and measured besides."""
+        numbers = quality.numbers(self.measures, self.place) if self.measures and self.place else {}
+        return Verdict(name, self.picture.name, (*more, *self.findings), numbers | measured, self.picture, self.thumb)
 
 
 class Preparer:
-    """Networks loaded once, and the list of what was set aside."""
+    """Networks loaded once, and what was said of every picture."""
 
     def __init__(self, config: Config) -> None:
         self.knobs = config.preprocess
+        self.config = config
         self.pack = load_pack(config.pack)
         self.objects = self.knobs.region == "object"
+        self.embedders: dict[str, Embedder] = {}
         if not self.objects:
             self.pack.require(*ROLES)
             self.detector = FaceDetector(self.pack, config.device, self.knobs.min_detection)
             self.parser = Parser(self.pack, config.device)
-            self.embedders = {role: Embedder(self.pack, role, config.device) for role in ("recogniser", "judge")}
-        self.aside: list[Aside] = []
+        self.verdicts: list[Verdict] = []
         self.warnings: list[str] = []
         self.hashes: list[str] = []
         self.scores: list[float | None] = []
 
-    def prepare(self, name: SetName, paths: Sequence[Path], concept: str = "", labels: Sequence[str] = ()) -> list[Candidate]:
-        """The usable pictures of one concept of a set, in the order given; raises ReferencesError when too few remain.
+    @property
+    def aside(self) -> list[Verdict]:
+        """What was set aside."""
+        return [verdict for verdict in self.verdicts if verdict.severe]
 
-        ``labels``: what they are called; their file names when none are given.
-        """
-        candidates = []
-        what, inside = (f"{WHAT[name]} of {concept}", f"{concept}/") if concept else (WHAT[name], "")
-        self.scores = []
-        called = labels or [path.name for path in paths]
-        for path, label in zip(progress(paths, what=f"preprocess {what}", unit="picture"), called):
-            photo: Photo | None = None
-            try:
-                photo = decode(path, self.knobs.max_pixels, alpha=self.objects and name == "source")
-                photo = replace(photo, name=inside + label)
-                self.hashes.append(f"{name}:{inside}{photo.sha256}")
-                candidate = self._candidate(name, photo)
-                candidates.append(replace(candidate, picture=replace(candidate.picture, concept=concept)))
-                if photo.note:
-                    self.warnings.append(f"{photo.name} is {photo.note}")
-            except SetAside as error:
-                self._set_aside(name, inside + label, str(error), None if photo is None else _thumb(photo.image))
-        candidates = self._drop(name, candidates, duplicates.find([c.print for c in candidates], self.knobs.duplicate_distance))
-        if name == "source" and not self.objects:
-            out = quality.strangers(self.embed("recogniser", [c.picture for c in candidates]), self.knobs.same_person)
-            reason = "seems to show someone else: cosine to the other photos {:.2f}, at least {:g} (preprocess.same_person)"
-            candidates = self._drop(name, candidates, {i: reason.format(cosine, self.knobs.same_person) for i, cosine in out.items()})
+    def prepare(self, name: SetName, paths: Sequence[Path], concept: str = "", labels: Sequence[str] = ()) -> list[Candidate]:
+        """As :meth:`judge`; raises ReferencesError when fewer than ``preprocess.min_pictures`` remain."""
+        before = len(self.verdicts)
+        candidates = self.judge(name, paths, concept, labels)
         doubt = self._doubt() if name == "source" and not self.objects else ""
         if len(candidates) < self.knobs.min_pictures:
-            clear = "thing" if self.objects else "face"
-            own = [aside for aside in self.aside if aside.set == name and aside.name.startswith(inside)]
+            what, clear = f"{WHAT[name]} of {concept}" if concept else WHAT[name], "thing" if self.objects else "face"
+            own = [verdict for verdict in self.verdicts[before:] if verdict.severe]
             listed = "".join(f"\n  {aside.name}: {aside.reason}" for aside in own)
             raise ReferencesError(
                 f"{what}: {len(candidates)} of {len(paths)} pictures can be used, at least {self.knobs.min_pictures} needed "
                 f"(preprocess.min_pictures); add pictures in which one {clear} is clear. Set aside:{listed}{doubt and chr(10)}{doubt}"
             )
-        if doubt:
-            self.warnings.append(doubt)
         return candidates
+
+    def judge(self, name: SetName, paths: Sequence[Path], concept: str = "", labels: Sequence[str] = ()) -> list[Candidate]:
+        """The usable pictures of one concept of a set, in the order given; what is said of each comes to ``verdicts`` in that order.
+
+        ``labels``: what they are called; their file names when none are given.
+        """
+        inside = f"{concept}/" if concept else ""
+        called = [inside + label for label in labels or [path.name for path in paths]]
+        said: dict[str, Verdict] = {}
+        candidates = []
+        self.scores = []
+        what = f"preprocess {WHAT[name]}{concept and ' of '}{concept}"
+        for path, label in zip(progress(paths, what=what, unit="picture"), called, strict=True):
+            photo: Photo | None = None
+            faces: list[Face] = []
+            try:
+                photo = replace(decode(path, self.knobs.max_pixels, alpha=self.objects and name == "source"), name=label)
+                self.hashes.append(f"{name}:{inside}{photo.sha256}")
+                candidate = self._candidate(name, photo, faces)
+                candidate = replace(candidate, picture=replace(candidate.picture, concept=concept))
+                said[label] = candidate.verdict(name)
+                candidates += [] if said[label].severe else [candidate]
+            except SetAside as error:
+                thumb = None if photo is None else thumbnail(photo.image, faces)
+                said[label] = Verdict(name, label, (Finding(error.problem, True, str(error)),), thumb=thumb)
+        candidates = self._without_twins(name, candidates, said)
+        if name == "source" and not self.objects:
+            candidates = self._one_person(name, candidates, said)
+        for label in called:
+            verdict = said[label]
+            if verdict.severe:
+                logger.warning("%s: %s set aside: %s", WHAT[name], label, verdict.reason)
+            self.warnings += [f"{label} {finding.reason}" for finding in verdict.findings if not verdict.severe]
+        self.verdicts += [said[label] for label in called]
+        doubt = self._doubt() if name == "source" and not self.objects else ""
+        self.warnings += [doubt] if doubt else []
+        return candidates
+
+    def advice(self, name: SetName, candidates: Sequence[Candidate]) -> list[str]:
+        """What the usable pictures of one concept lack: number, and of photos of a person poses, lights, backgrounds."""
+        few = len(candidates) < self.knobs.advised_pictures
+        said = (
+            [f"{len(candidates)} usable {WHAT[name]}: {self.knobs.advised_pictures} to 6 work better (preprocess.advised_pictures)"]
+            if few
+            else []
+        )
+        measured = [(c.measures, c.picture) for c in candidates if c.measures]
+        if name == "source" and len(measured) > 1:
+            said += quality.variety([m for m, _ in measured], [p for _, p in measured], self.knobs)
+        return said
+
+    def _without_twins(self, name: SetName, candidates: list[Candidate], said: dict[str, Verdict]) -> list[Candidate]:
+        out = duplicates.find([c.print for c in candidates], self.knobs.duplicate_distance)
+        for index, reason in out.items():
+            twin = candidates[index]
+            said[twin.picture.name] = twin.verdict(name, Finding("duplicate", True, reason))
+        return [candidate for index, candidate in enumerate(candidates) if index not in out]
+
+    def _one_person(self, name: SetName, candidates: list[Candidate], said: dict[str, Verdict]) -> list[Candidate]:
+        embeddings, limit = self.embed("recogniser", [c.picture for c in candidates]), self.knobs.same_person
+        out = quality.strangers(embeddings, limit)
+        kept = [index for index in range(len(candidates)) if index not in out]
+        near = dict(zip(kept, quality.likeness_to_others(embeddings[kept]).tolist(), strict=True)) if len(kept) > 2 else {}
+        reason = "seems to show someone else: cosine to the other photos {:.2f}, at least {:g} (preprocess.same_person); leave it out"
+        for index, cosine in (out | near).items():
+            doubtful = cosine < limit * (1 + self.knobs.warn_margin)
+            text = ("" if index in out else "almost ") + reason.format(cosine, limit)
+            more = [Finding("other person", index in out, text)] if doubtful else []
+            said[candidates[index].picture.name] = candidates[index].verdict(name, *more, likeness=cosine)
+        return [candidates[index] for index in kept]
 
     def embed(self, role: str, pictures: list[Picture]) -> np.ndarray:
         """(n, D) unit rows from the prepared pictures themselves: the same face, at the same size, as mask and key points.
@@ -155,41 +218,69 @@ class Preparer:
         if self.objects:
             return np.zeros((0, 0), np.float32)
         crops = [align(picture.image, picture.keypoints) for picture in pictures if picture.keypoints is not None]
+        if role not in self.embedders:
+            self.embedders[role] = Embedder(self.pack, role, self.config.device)
         return self.embedders[role].embed(np.stack(crops) if crops else np.zeros((0, 112, 112, 3), np.uint8))
 
-    def _candidate(self, name: SetName, photo: Photo) -> Candidate:
+    def _candidate(self, name: SetName, photo: Photo, seen: list[Face]) -> Candidate:
+        """One picture, judged by itself; the faces found in it come to ``seen``. Raises SetAside for one that cannot be prepared."""
         quality.check_size(photo.image, self.knobs)
+        notes = [f"is {photo.note}"] if photo.note else []
         if self.objects:
             picture, side, warning = things.prepare(name, photo, self.pack.resolution)
-            self.warnings += [warning] if warning else []
-            return Candidate(picture, duplicates.take(photo.name, photo.sha256, photo.image, side), _thumb(photo.image))
-        faces = self.detector.detect(photo.image)
-        self.scores.append(faces[0].score if faces else None)
-        face = quality.only_face(faces, self.knobs)
-        if face is None and name == "source":
-            only = f" (pack {self.pack.name!r} knows {self.pack.domain} only)" if self.pack.domain else ""
-            detection = f"preprocess.min_detection {self.knobs.min_detection:g}"
-            raise SetAside(f"no face found ({detection}); use a photo in which the face is clear{only}")
-        square = frame(photo.image.shape[0], photo.image.shape[1], face, self.knobs)
+            findings = tuple(Finding("note", False, text) for text in (*notes, warning) if text)
+            return Candidate(picture, duplicates.take(photo.name, photo.sha256, photo.image, side), thumbnail(photo.image, []), findings)
+        seen += self.detector.detect(photo.image)
+        self.scores.append(seen[0].score if seen else None)
+        if name == "source" and not seen:
+            self._look_again(photo, seen)
+        if name == "source" and len(seen) > 1:
+            self._check_upright(photo, seen[0])  # in what lies on its side several may be seen
+        face = quality.only_face(seen, self.knobs)
+        height, width = photo.image.shape[:2]
+        at = quality.place(face, height, width) if face else None
+        if at is not None and name == "source":
+            quality.check_place(at, self.knobs)
+        square = frame(height, width, face, self.knobs)
         resolution = self.pack.resolution
         image = square.cut(photo.image, resolution)
         # Parsed at the network's own detail, not at the training size: the mask's edge is finer that way.
         parsing = self.parser.parse(square.cut(photo.image, max(resolution, self.parser.size)), (resolution, resolution))
         fingerprint = duplicates.take(photo.name, photo.sha256, photo.image, square.side)
-        thumb = _thumb(photo.image)
+        thumb = thumbnail(photo.image, seen)
         if face is None:
-            self.warnings.append(f"{photo.name} shows no face: the whole picture counts as look")
-            return Candidate(Picture(photo.name, image, parsing, np.zeros(parsing.shape, bool), sha256=photo.sha256), fingerprint, thumb)
+            notes.append("shows no face: the whole picture counts as look")
+            picture = Picture(photo.name, image, parsing, np.zeros(parsing.shape, bool), sha256=photo.sha256)
+            return Candidate(picture, fingerprint, thumb, tuple(Finding("note", False, text) for text in notes))
         keypoints, box = square.move(face.keypoints, resolution), square.move(face.box.reshape(2, 2), resolution).reshape(4)
         mask = face_mask(parsing, box)
         if not mask.any():
-            raise SetAside("a face was found, but the parser sees no skin in it; use a picture in which the face is clear")
+            raise SetAside("a face was found, but the parser sees no skin in it; use a picture in which the face is clear", "no face")
         sharp = quality.sharpness(image, box)
-        if name == "source":
-            quality.check_photo(image, mask, sharp, self.knobs)
+        picture = Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256)
+        measures = quality.measure(picture)
+        findings = tuple(quality.judge(measures, self.knobs, self.parser.parts)) if name == "source" else ()
+        if any(finding.problem in ("tilted", "turned away", "covered", "no face") for finding in findings):
+            self._check_upright(photo, face)  # what lies on its side looks like that too
         if self.knobs.region == "head":
-            mask |= head_mask(parsing)
-        return Candidate(Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256), fingerprint, thumb)
+            picture = replace(picture, mask=mask | head_mask(parsing))
+        return Candidate(picture, fingerprint, thumb, (*findings, *(Finding("note", False, text) for text in notes)), measures, at)
+
+    def _look_again(self, photo: Photo, faces: list[Face]) -> None:
+        """Raise SetAside for a photo that lies on its side or shows no face; one that is found only from near comes to ``faces``."""
+        self._check_upright(photo, None)
+        far = second_look.far_face(self.detector, self.parser, photo.image)
+        if far is not None:
+            faces.append(far)
+            return
+        only = f" (pack {self.pack.name!r} knows {self.pack.domain} only)" if self.pack.domain else ""
+        detection = f"preprocess.min_detection {self.knobs.min_detection:g}"
+        raise SetAside(f"no face found ({detection}); use a photo in which the face is clear{only}", "no face")
+
+    def _check_upright(self, photo: Photo, upright: Face | None) -> None:
+        turn = second_look.quarter_turn(self.detector, photo.image, upright)
+        if turn:
+            raise SetAside(f"tilted: the picture stands upright when turned by {turn} degrees clockwise; turn it", "tilted")
 
     def _doubt(self) -> str:
         """What to say when the concept's photos seem not to be of the pack's world; empty when they do, or when the pack knows photographs.
@@ -206,15 +297,6 @@ class Preparer:
             f"{sure:.2f} (usual: at least {usual:g}), and pack {self.pack.name!r} knows {self.pack.domain} only. For photographs: "
             "`magicapture packs fetch sd15`, then `magicapture train PHOTOS LOOKS --preset sd15`"
         )
-
-    def _drop(self, name: SetName, candidates: list[Candidate], reasons: Mapping[int, str]) -> list[Candidate]:
-        for index, reason in sorted(reasons.items()):
-            self._set_aside(name, candidates[index].picture.name, reason, candidates[index].thumb)
-        return [candidate for index, candidate in enumerate(candidates) if index not in reasons]
-
-    def _set_aside(self, name: SetName, file: str, reason: str, thumb: np.ndarray | None) -> None:
-        logger.warning("%s: %s set aside: %s", WHAT[name], file, reason)
-        self.aside.append(Aside(name, file, reason, thumb))
 
 
 def _check_folders(folders: Mapping[SetName, Path], out: Path) -> None:
@@ -243,9 +325,3 @@ def _warn(preparer: Preparer, kept: Mapping[SetName, Mapping[str, Sequence[Candi
             preparer.warnings.append(f"{candidate.picture.name} is also among the photos ({photos[candidate.picture.sha256]})")
     for warning in preparer.warnings:
         logger.warning("%s", warning)
-
-
-def _thumb(image: np.ndarray) -> np.ndarray:
-    scale = THUMB / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image

@@ -18,13 +18,15 @@ def prepare(name: SetName, photo: Photo, resolution: int) -> tuple[Picture, int,
     """
     mask = np.ones(photo.image.shape[:2], bool) if photo.alpha is None else photo.alpha > 127
     if not mask.any():
-        raise SetAside("is transparent: no part of it is at least half opaque; cut the object out of its background, and nothing else")
+        raise SetAside(
+            "is transparent: no part of it is at least half opaque; cut the object out of its background, and nothing else", "no object"
+        )
     square = frame_object(mask)
     image = square.cut(photo.image, resolution)
     cut = square.cut(mask.astype(np.uint8) * 255, resolution) > 127
     if not cut.any():
-        raise SetAside("shows an object too small to be seen at the training size; crop the picture around it")
+        raise SetAside("shows an object too small to be seen at the training size; crop the picture around it", "no object")
     shown = cut if name == "source" else np.zeros_like(cut)
     picture = Picture(photo.name, image, np.zeros(cut.shape, np.uint8), shown, sha256=photo.sha256)
     whole = name == "source" and photo.alpha is None
-    return picture, square.side, f"{photo.name} has no transparency: the whole picture counts as the object; cut it out" if whole else ""
+    return picture, square.side, "has no transparency: the whole picture counts as the object; cut it out" if whole else ""

@@ -60,7 +60,7 @@ def build(folder: Path) -> Path:
         "recogniser": ("faces/recogniser.onnx", {"size": 112}),
         "judge": ("judge/judge.onnx", {"size": 112}),
         "referee": ("referee/referee.onnx", {"size": 112}),
-        "parser": ("parser.onnx", {"size": 128, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}),
+        "parser": ("parser.onnx", {"size": 128, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "parts": False}),
         "upscaler": ("upscaler.onnx", {"scale": 4}),
         "restorer": ("restorer.onnx", {"size": 128}),
     }

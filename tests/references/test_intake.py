@@ -185,7 +185,8 @@ def test_a_disk_that_fills_half_way_leaves_nothing(repository: Path, tiny: Confi
     assert sizes[0] * 1.5 < 40_000 < sizes[1]
     command = (sys.executable, "-m", "magicapture", "data", "add-subject", "anna", str(first), str(tmp_path / "b.png"))
     result = subprocess.run(
-        (*command, "--repository", str(repository), "--set", f"pack={tiny.pack}"), cwd=ROOT, env=os.environ, capture_output=True, text=True,
+        (*command, "--repository", str(repository), "--set", f"pack={tiny.pack}", "--set", "preprocess.min_sharpness=15"),
+        cwd=ROOT, env=os.environ, capture_output=True, text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)), check=False,
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (2, ""), result.stderr
@@ -201,7 +202,7 @@ def test_two_additions_of_one_name_at_once(repository: Path, tiny: Config, draw:
     running = [
         subprocess.Popen(
             (sys.executable, "-c", code, "data", "add-subject", "anna", str(tmp_path / "a.png"), "--repository", str(repository),
-             "--set", f"pack={tiny.pack}"),
+             "--set", f"pack={tiny.pack}", "--set", "preprocess.min_sharpness=15"),
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(2)

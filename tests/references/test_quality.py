@@ -1,18 +1,36 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from magicapture.config import Preprocess
 from magicapture.faces.analysis import Face
 from magicapture.faces.parse import face_mask
+from magicapture.faces.prepared import Picture
 from magicapture.references.errors import SetAside
-from magicapture.references.quality import check_photo, check_size, only_face, sharpness, strangers
+from magicapture.references.quality import (
+    Measures,
+    check_place,
+    check_size,
+    judge,
+    measure,
+    only_face,
+    place,
+    sharpness,
+    strangers,
+    variety,
+)
 from magicapture.world.looks import Look
 from magicapture.world.nuisance import Nuisance
 from magicapture.world.people import Person
-from magicapture.world.render import Picture, render
+from magicapture.world.render import Picture as Rendered
+from magicapture.world.render import render
 
 KNOBS = Preprocess()
 
@@ -36,21 +54,107 @@ def test_only_face() -> None:
         only_face([_face(200, 10, 51), large, _face(300, 10, 70)], KNOBS)
 
 
-def _check(picture: Picture, image: np.ndarray) -> None:
-    mask = face_mask(picture.parsing, picture.box)
-    check_photo(image, mask, sharpness(image, picture.box), Preprocess(min_sharpness=50))
+def _measures(shown: Rendered, image: np.ndarray | None = None) -> Measures:
+    """Of a render as it is, or of another image of the same view."""
+    mask = face_mask(shown.parsing, shown.box)
+    return measure(Picture("a", shown.image if image is None else image, shown.parsing, mask, shown.keypoints, shown.box))
+
+
+def _problems(measures: Measures, **knobs: float) -> list[str]:
+    return [finding.problem for finding in judge(measures, Preprocess(min_sharpness=50, **knobs)) if finding.severe]
 
 
 def test_every_skin_in_ordinary_light_passes_and_bad_light_does_not() -> None:
     for seed in range(20):
-        picture = render(Person.sample(seed), Look.sample(seed, "office"), Nuisance.sample(seed), size=64)
-        _check(picture, picture.image)
-        with pytest.raises(SetAside, match="too dark: 95 % of the face lies below"):
-            _check(picture, (picture.image * 0.08).astype(np.uint8))
-        with pytest.raises(SetAside, match="burnt out: 95 % of the face lies above"):
-            _check(picture, np.maximum(picture.image, np.where(np.indices((64, 64))[0] % 4 == 0, 255, 240)[:, :, None]).astype(np.uint8))
-        with pytest.raises(SetAside, match="blurred: sharpness of the face"):
-            _check(picture, cv2.GaussianBlur(picture.image, (0, 0), 6))
+        shown = render(Person.sample(seed), Look.sample(seed, "office"), Nuisance.sample(seed), size=64)
+        assert _problems(_measures(shown)) == []
+        assert _problems(_measures(shown, (shown.image * 0.08).astype(np.uint8)))[:1] == ["too dark"]
+        burnt = np.maximum(shown.image, np.where(np.indices((64, 64))[0] % 4 == 0, 255, 240)[:, :, None]).astype(np.uint8)
+        assert _problems(_measures(shown, burnt)) == ["burnt out"]
+        assert _problems(_measures(shown, cv2.GaussianBlur(shown.image, (0, 0), 6))) == ["blurred"]
+
+
+def test_a_coloured_lamp_burns_nothing_out() -> None:
+    shown = render(Person.sample(1), Look.sample(1, "office"), Nuisance.frontal(), size=64)
+    red = shown.image.copy()
+    red[:, :, 0] = 255
+    assert _measures(shown, red).burnt == pytest.approx(_measures(shown).burnt, abs=0.05)
+
+
+@given(st.floats(-170, 170))
+@settings(max_examples=30, deadline=None)
+def test_tilt_is_the_angle_of_the_eyes(angle: float) -> None:
+    shown = render(Person.sample(2), Look.sample(2, "office"), Nuisance.frontal(), size=64)
+    a = np.radians(angle)
+    turned = (shown.keypoints - 32) @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) + 32
+    found = measure(Picture("a", shown.image, shown.parsing, face_mask(shown.parsing, shown.box), turned.astype(np.float32), shown.box))
+    level = _measures(shown)
+    assert (found.tilt - level.tilt - angle + 180) % 360 - 180 == pytest.approx(0, abs=0.01)
+    assert found.slant == pytest.approx(level.slant, rel=1e-3)
+
+
+def test_turn_grows_with_the_head_and_has_its_sign() -> None:
+    for seed in range(5):
+        turns = [
+            _measures(render(Person.sample(seed), Look.sample(seed, "office"), replace(Nuisance.frontal(), yaw=yaw), size=128)).turn
+            for yaw in (-2.2, -1, 0, 1, 2.2)
+        ]
+        assert turns == sorted(turns) and turns[1] < -0.15 < turns[2] < 0.15 < turns[3]
+    aside = _measures(render(Person.sample(1), Look.sample(1, "office"), replace(Nuisance.frontal(), yaw=2.2), size=128))
+    assert _problems(aside)[:1] == ["turned away"]
+
+
+def test_what_is_covered_is_named() -> None:
+    person, look = Person.sample(4), Look.sample(4, "office")
+    open_, dark = (render(person, replace(look, sunglasses=worn), Nuisance.frontal(), size=128) for worn in (False, True))
+    assert min(_measures(open_).visible.values()) > 0.8 and _problems(_measures(open_)) == []
+    hidden = _measures(dark)
+    assert hidden.visible["left eye"] < 0.1 and hidden.visible["right eye"] < 0.1 and hidden.visible["mouth"] > 0.8
+    (finding,) = judge(hidden, KNOBS)
+    assert finding.severe and re.match("covered: of the (left|right) eye 0% can be seen, at least 40%", finding.reason)
+    assert judge(hidden, KNOBS, parts=False) == [] and judge(hidden, Preprocess(min_visible=0)) == []
+
+
+def test_clear_lenses_that_a_parser_calls_glasses_hide_nothing() -> None:
+    shown = render(Person.sample(4), Look.sample(4, "office"), Nuisance.frontal(), size=128)
+    labels = np.where(np.isin(shown.parsing, (4, 5)), 6, shown.parsing).astype(np.uint8)
+    for gain, least in ((1.0, 0.8), (0.2, 0.0)):
+        image = np.where((labels == 6)[:, :, None], shown.image.max() * gain, shown.image).astype(np.uint8)
+        found = measure(Picture("a", image, labels, face_mask(shown.parsing, shown.box), shown.keypoints, shown.box))
+        assert found.visible["left eye"] == pytest.approx(least, abs=0.2)
+
+
+def test_a_measure_near_its_limit_warns() -> None:
+    shown = render(Person.sample(1), Look.sample(1, "office"), Nuisance.frontal(), size=64)
+    value = _measures(shown).sharpness
+    for limit, severe in ((value * 1.01, [True]), (value / 1.1, [False]), (value / 1.3, [])):
+        found = judge(_measures(shown), Preprocess(min_sharpness=limit))
+        assert [finding.severe for finding in found] == severe
+        assert all(finding.reason.startswith("almost " if not finding.severe else "blurred: ") for finding in found)
+
+
+def test_place() -> None:
+    at = place(_face(100, 1, 200), 400, 600)
+    assert (at.rim, at.gap, at.share) == ("top", pytest.approx(0.005), pytest.approx(0.5))
+    with pytest.raises(SetAside, match="cut off: the face reaches the top rim"):
+        check_place(at, KNOBS)
+    check_place(place(_face(100, 50, 200), 400, 600), KNOBS)
+    with pytest.raises(SetAside, match=r"face too small: it takes 5% of the picture, at least 6% \(preprocess.far_face\); crop"):
+        check_place(place(_face(100, 100, 20), 400, 600), KNOBS)
+
+
+def test_variety_says_what_is_missing() -> None:
+    def photos(looks: list[str], yaws: list[float]) -> list[str]:
+        shown = [
+            render(Person.sample(3), Look.sample(50 + i, name), replace(Nuisance.frontal(), yaw=yaw), size=64)
+            for i, (name, yaw) in enumerate(zip(looks, yaws, strict=True))
+        ]
+        pictures = [Picture("a", p.image, p.parsing, face_mask(p.parsing, p.box), p.keypoints, p.box) for p in shown]
+        return variety([measure(picture) for picture in pictures], pictures, KNOBS)
+
+    assert photos(["office", "beach", "night", "noir"], [-0.8, 0, 0.4, 0.8]) == []
+    said = " ".join(photos(["passport"] * 3, [0, 0, 0]))
+    assert "same way: add a photo turned" in said and "same background" in said
 
 
 def test_sharpness_falls_with_blur_and_survives_edges() -> None:

@@ -1,0 +1,48 @@
+"""Where no upright face was found at first sight: the picture may lie on its side, or the person stand far away."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from magicapture.faces.analysis import Face, FaceDetector
+from magicapture.faces.parse import Parser, face_mask
+
+#: Detectors find something in pictures on their side, and in empty ones turned about; what is believed must be as sure as this, and surer
+#: than the upright face by MARGIN.
+SURE, MARGIN = 0.9, 0.03
+#: Share of a small face's box that the parser must see as face.
+SKIN = 0.3
+
+
+def quarter_turn(detector: FaceDetector, image: np.ndarray, upright: Face | None = None) -> int:
+    """Degrees clockwise (90, 180, 270) by which a picture must be turned for its face to stand upright; 0 where it does, or has none."""
+    scores = {}
+    for quarters in (1, 2, 3):
+        faces = detector.detect(np.ascontiguousarray(np.rot90(image, -quarters)))
+        scores[90 * quarters] = max((face.score for face in faces), default=0.0)
+    best = max(scores, key=lambda turn: scores[turn])
+    return best if scores[best] >= max(SURE, upright.score + MARGIN if upright else 0.0) else 0
+
+
+def far_face(detector: FaceDetector, parser: Parser, image: np.ndarray) -> Face | None:
+    """A face too small to be found in the whole picture, in its px: looked for in nine overlapping parts of half the size."""
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    found = []
+    for top in (0, height // 2, height):
+        for left in (0, width // 2, width):
+            for face in detector.detect(np.ascontiguousarray(image[top : top + height, left : left + width])):
+                found.append(Face(face.box + np.tile([left, top], 2), face.keypoints + [left, top], face.score))
+    found.sort(key=lambda face: -face.score)
+    return next((face for face in found if _skin(parser, image, face.box) >= SKIN), None)
+
+
+def _skin(parser: Parser, image: np.ndarray, box: np.ndarray) -> float:
+    """Share of a box that is face to the parser, which sees the box with as much again around it."""
+    extent = (box[2:] - box[:2]).max()
+    middle = (box[:2] + box[2:]) / 2
+    left, top = np.maximum(middle - extent, 0).astype(int)
+    right, bottom = np.ceil(middle + extent).astype(int)
+    labels = parser.parse(np.ascontiguousarray(image[top:bottom, left:right]))
+    inside = box - np.tile([left, top], 2)
+    area = float(np.prod(inside[2:] - inside[:2]))
+    return float(face_mask(labels, inside).sum()) / max(area, 1.0)
