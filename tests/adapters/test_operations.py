@@ -19,7 +19,8 @@ from magicapture.adapters.operations import describe, import_lora, merge, resize
 from magicapture.artifacts import ArtifactError, read_manifest
 from magicapture.backbones import load_backbone
 from magicapture.packs import Pack
-from tests.adapters.artifact import config_of, latents_here, tuned_of, write_adapter
+from tests.adapters.artifact import PROMPT, config_of, latents_here, noise_of, stock_pipeline, tuned_of, write_adapter
+from tests.tinyfamilies import stock_prediction
 from tests.tinyfamilies import write_pack as write_family
 
 
@@ -91,6 +92,29 @@ def test_what_cannot_be_merged_is_refused(pack: Pack, adapter: Path, other: Path
         scale(dreambooth, tmp_path / "out", 0.5, 0.5)
     with pytest.raises(AdapterError, match="use --to pipeline"):
         export(dreambooth, tmp_path / "out", "kohya")
+
+
+def test_a_models_own_weights_are_exported_as_a_whole_model(pack: Pack, tmp_path: Path) -> None:
+    """DreamBooth's adapters; tokens alone (Textual Inversion) go to every form."""
+    backbone, generator = load_backbone(pack), torch.Generator().manual_seed(4)
+    for token in ("[V1]", "[V2]"):
+        backbone.tokens.add(token, torch.randn(backbone.tokens.width, generator=generator))
+    tokens = write_adapter(tmp_path / "tokens", pack, backbone)
+    export(tokens, tmp_path / "embeddings", "kohya", "anna")
+    assert {path.name for path in (tmp_path / "embeddings").glob("*.safetensors")} == {"anna-V1.safetensors", "anna-V2.safetensors"}
+    groups = adapters.unfreeze(backbone, "all")
+    with torch.no_grad():
+        for parameter in (*groups.unet, *groups.text):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    adapter = write_adapter(tmp_path / "adapter", pack, backbone)
+    export(adapter, tmp_path / "full", "pipeline")
+    noise, timesteps = noise_of(backbone.latent_channels, backbone.latent_size)
+    with torch.no_grad():
+        found = stock_prediction(stock_pipeline(tmp_path / "full"), noise, timesteps, [PROMPT] * 2)
+        untuned = stock_prediction(stock_pipeline(pack.path("diffusion")), noise, timesteps, [PROMPT] * 2)
+    expected = latents_here(pack, adapter)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (found - untuned).abs().max() > 0.05
 
 
 def test_a_foreign_lora_with_other_layers_is_taken_whole(pack: Pack, adapter: Path, tmp_path: Path) -> None:
