@@ -1,4 +1,4 @@
-"""The command line: ``magicapture train | generate | evaluate | data | packs | registry | doctor | track``.
+"""The command line: ``magicapture train | generate | evaluate | gallery | data | packs | registry | doctor | track``.
 
 Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses.
 """
