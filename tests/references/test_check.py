@@ -28,7 +28,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_samples(folder)
     first = np.array(Image.open(folder / "person" / "1.jpg"))
     bad = {
-        "dark": (first * 0.1).astype(np.uint8),
+        "dark": (first * 0.2).astype(np.uint8),
         "lying": np.rot90(np.array(Image.open(folder / "person" / "2.jpg"))),
         "cut": np.array(Image.open(folder / "person" / "3.jpg"))[:, :128],
         "soft": cv2.GaussianBlur(np.array(Image.open(folder / "person" / "4.jpg")), (0, 0), 8),

@@ -69,9 +69,9 @@ def test_every_skin_in_ordinary_light_passes_and_bad_light_does_not() -> None:
         shown = render(Person.sample(seed), Look.sample(seed, "office"), Nuisance.sample(seed), size=64)
         assert _problems(_measures(shown)) == []
         assert _problems(_measures(shown, (shown.image * 0.08).astype(np.uint8)))[:1] == ["too dark"]
-        burnt = np.maximum(shown.image, np.where(np.indices((64, 64))[0] % 4 == 0, 255, 240)[:, :, None]).astype(np.uint8)
-        assert _problems(_measures(shown, burnt)) == ["burnt out"]
-        assert _problems(_measures(shown, cv2.GaussianBlur(shown.image, (0, 0), 6))) == ["blurred"]
+        burnt = np.maximum(shown.image, np.where(np.indices((64, 64))[0] % 4 == 0, 240, 255)[:, :, None]).astype(np.uint8)
+        assert _problems(_measures(shown, burnt))[:1] == ["burnt out"]
+        assert _problems(_measures(shown, cv2.GaussianBlur(shown.image, (0, 0), 6)))[:1] == ["blurred"]
 
 
 def test_a_coloured_lamp_burns_nothing_out() -> None:
