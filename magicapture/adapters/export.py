@@ -22,7 +22,7 @@ from magicapture.adapters.files import LORA_FILE, AdapterError, Stored, file_nam
 from magicapture.adapters.formats import to_diffusers, to_kohya
 from magicapture.adapters.layers import layers_of, tokens_of
 from magicapture.adapters.operations import new_artifact, open_adapter, pack_of
-from magicapture.artifacts import content_hash, lineage_key, read_manifest, write_bytes, write_text
+from magicapture.artifacts import content_hash, lineage_key, read_manifest, subjects_of, write_bytes, write_text
 from magicapture.backbones.quiet import no_progress_bar
 from magicapture.packs import Pack
 
@@ -62,7 +62,7 @@ def export(
         raise AdapterError(f"{adapter} holds weights of the model itself, not LoRA, which {to} files cannot hold; use --to pipeline")
     scores = _scores(evaluation, digest) if evaluation is not None else None
     lineage = lineage_key(manifest["lineage"], digest, to, name, *map(str, scales))
-    with new_artifact(out, "export/1", lineage, manifest["config"]) as draft:
+    with new_artifact(out, "export/1", lineage, manifest["config"], subjects_of(manifest)) as draft:
         if to == "diffusers":
             if layers:
                 write_bytes(draft.path / LORA_FILE, to_diffusers(layers))

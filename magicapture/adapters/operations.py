@@ -19,7 +19,7 @@ from magicapture.adapters.base import Base, of_pack
 from magicapture.adapters.files import LORA_FILE, TOKENS_FILE, WEIGHTS_FILE, AdapterError, Stored, read, stacked, tensor_hash, write
 from magicapture.adapters.formats import read_embedding, read_lora, read_tensors
 from magicapture.adapters.layers import Layer, layers_of, stored_of, tokens_of
-from magicapture.artifacts import Draft, lineage_key, read_manifest, writing
+from magicapture.artifacts import Draft, lineage_key, read_manifest, subjects_of, writing
 from magicapture.config import Config
 from magicapture.faces.concepts import NAME
 from magicapture.packs import Pack, load_pack
@@ -187,7 +187,9 @@ def base_of(manifest: Mapping[str, Any]) -> Base | None:
 
 
 @contextmanager
-def new_artifact(out: str | Path, schema: str, lineage: str, config: Mapping[str, Any]) -> Iterator[Draft]:
+def new_artifact(
+    out: str | Path, schema: str, lineage: str, config: Mapping[str, Any], subjects: Mapping[str, Sequence[str]] | None
+) -> Iterator[Draft]:
     """``artifacts.writing`` where there is nothing yet, or an artifact of the same kind: never in the place of other files.
 
     Raises AdapterError for another ``out``, and for one that cannot be written.
@@ -201,7 +203,7 @@ def new_artifact(out: str | Path, schema: str, lineage: str, config: Mapping[str
     if out.is_symlink():
         raise AdapterError(f"{out} is a link; name a new folder")
     try:
-        with writing(out, schema, lineage=lineage, config=config) as draft:
+        with writing(out, schema, lineage=lineage, config=config, subjects=subjects) as draft:
             yield draft
     except OSError as error:
         where = error.filename or out
@@ -234,13 +236,20 @@ def _derive(
         "operation": how,
         "made_from": [{"hash": tensor_hash(each.tensors), "lineage": manifest["lineage"]} for each, manifest in zip(sources, manifests)],
     }  # fmt: skip
-    return _write(out, stored_of(layers, tokens), manifests[0]["config"], content, how)
+    return _write(out, stored_of(layers, tokens), manifests[0]["config"], content, how, subjects_of(*manifests))
 
 
-def _write(out: str | Path, stored: Stored, config: Mapping[str, Any], content: Mapping[str, Any], how: str) -> Path:
+def _write(
+    out: str | Path,
+    stored: Stored,
+    config: Mapping[str, Any],
+    content: Mapping[str, Any],
+    how: str,
+    subjects: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
     digest = tensor_hash(stored.tensors)
     lineage = lineage_key(how, digest, json.dumps(content["made_from"]))
-    with new_artifact(out, "adapter/1", lineage, config) as draft:
+    with new_artifact(out, "adapter/1", lineage, config, subjects) as draft:
         write(draft.path, stored)
         draft.content = {**content, "lora": {"rank": stored.rank, "alpha": stored.alpha}, "best_hash": digest, "last_hash": digest}
     return Path(out)

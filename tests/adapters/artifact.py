@@ -37,8 +37,9 @@ def tuned_of(pack: Pack, seed: int = 7, rank: int = 4, alpha: float = 2.0, stren
 
 
 def write_adapter(folder: Path, pack: Pack, backbone: Backbone, *overrides: str) -> Path:
-    """An ``adapter/1`` artifact, as the tuning stage writes them, without what training leaves behind."""
-    with writing(folder, "adapter/1", lineage="0123456789abcdef", config=config_of(pack, *overrides).model_dump(mode="json")) as draft:
+    """An ``adapter/1`` artifact, as the tuning stage writes them, without what training leaves behind; of a person called as its folder."""
+    config, whose = config_of(pack, *overrides).model_dump(mode="json"), {folder.name: ["0" * 64]}
+    with writing(folder, "adapter/1", lineage="0123456789abcdef", config=config, subjects=whose) as draft:
         adapters.save(draft.path, backbone)
         digest = adapters.tensor_hash(adapters.tensors(backbone))
         draft.content = {

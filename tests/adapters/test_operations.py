@@ -59,6 +59,7 @@ def test_two_people_are_merged_under_their_names(pack: Pack, adapter: Path, othe
     merge([adapter, other], tmp_path / "out", [1.0, 0.0], ["anna", "ben"])
     found = describe(tmp_path / "out")
     assert found["tokens"] == {"[V1:anna]": 1, "[V1:ben]": 1, "[V2:anna]": 1, "[V2:ben]": 1} and found["rank"] == 6
+    assert set(read_manifest(tmp_path / "out", "adapter")["subjects"]) == {"adapter", "other"}  # by which `magicapture purge` finds it
     named = latents_here(pack, tmp_path / "out", prompt="a photo of a [V1:anna] person in the [V2:anna] style")
     assert torch.allclose(named, latents_here(pack, adapter), atol=1e-5)
 
