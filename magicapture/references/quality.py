@@ -17,7 +17,7 @@ from magicapture.references.verdict import Finding
 #: Where two colour channels are at least this bright (of 255) a picture is burnt out; one alone is the colour of a lamp.
 CLIPPED = 250
 #: Area that a part of the face covers at least, in squared distances of the eyes: (classes, key points in whose middle it lies, radius in
-#: distances of the eyes, area). Half of what it is in open sight: the 5th percentile of 200 renders.
+#: distances of the eyes, area). Chosen by eye on a few rendered people, well below what is in open sight.
 PARTS: dict[str, tuple[tuple[int, ...], tuple[int, ...], float, float]] = {
     "left eye": ((4, 5), (0,), 0.45, 0.06),
     "right eye": ((4, 5), (1,), 0.45, 0.06),
