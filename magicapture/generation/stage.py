@@ -52,11 +52,13 @@ def run(
     prompts = [each for prompt in prompts for each in spread(prompt, tokens)]
     generator.check(prompts, seeds)
     jobs, warnings = plan(prompts, seeds, generator.adapter.get("descriptions") or {}, config.evaluation.baseline_images)
-    warnings = without_tokens(prompts, config.training.class_word) + generator.warnings([job.prompt for job in jobs]) + warnings
+    trained = read_manifest(adapter, "adapter")
+    word = (trained["config"].get("training") or {}).get("class_word", "person")  # the adapter's: this configuration may be another's
+    warnings = without_tokens(prompts, word) + generator.warnings([job.prompt for job in jobs]) + warnings
     for warning in warnings:
         _log.warning(warning)
     lineage = lineage_key(content_hash(adapter), config.digest(), json.dumps([prompts, seeds]))
-    whose = subjects_of(read_manifest(adapter, "adapter"))
+    whose = subjects_of(trained)
     with writing(out, "images/1", lineage=lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
         _carry(Path(adapter), draft.path / "training")
         (draft.path / "images").mkdir()

@@ -121,7 +121,7 @@ def test_two_people_end_to_end(tmp_path: Path) -> None:
     assert set(results["summary"]) == {"portrait", "attributes", "base"}
     assert [person["person"] for person in results["postprocessing"]["people"]] == [s["person"] for s in results["subjects"]]
     assert (tmp_path / "out/lineup.html").is_file() and (tmp_path / "out/lineup-1.png").is_file()
-    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("manifest.json")}
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("manifest.json") if "checkpoints" not in path.parts}
     assert len(made) == 12
     assert lineup.main([*arguments, "--set", "evaluation.baseline_images=1"]) == 0
     assert {path: path.stat().st_mtime_ns for path in made} == made

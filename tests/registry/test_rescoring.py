@@ -38,7 +38,7 @@ def test_the_champion_meets_the_candidate_on_its_prompts_and_seeds(tracker: Trac
     protocol = read_scores(other["evaluation"]).protocol
     kept = [entry.path for entry in tracker.client.list_artifacts(champion.run_id, f"scores/{protocol}")]
     assert f"scores/{protocol}/scores.json" in kept
-    again = read_scores(Path(tracker.client.download_artifacts(champion.run_id, f"scores/{protocol}", str(tmp_path))))
+    again = read_scores(tracker.client.download_artifacts(champion.run_id, f"scores/{protocol}/scores.json", str(tmp_path)))
     assert {seed for _, seed in again.portraits} == {5, 6}
 
     # The same portraits as the champion's own adapter gives when it is asked by hand.

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from magicapture.artifacts import read_manifest
 from magicapture.cli import app
 from magicapture.config import ConfigError, load_config
+from magicapture.options import OptionsError
 from magicapture.search import best_of
 from magicapture.world.samples import write_samples
 
@@ -31,7 +32,7 @@ def test_more_than_are_drawn_cannot_be_kept(best: int, tmp_path: Path) -> None:
 
 def test_how_many_seeds_and_which_contradict() -> None:
     result = CliRunner().invoke(app, ["train", "photos", "looks", "--out", "o", "--seed", "1", "--search-seeds", "4"])
-    assert isinstance(result.exception, ConfigError) and "not both" in str(result.exception)
+    assert isinstance(result.exception, OptionsError) and "not both" in str(result.exception)
 
 
 def test_train_searches_and_generate_keeps_the_best(tmp_path: Path) -> None:

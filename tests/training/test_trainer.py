@@ -84,6 +84,7 @@ def test_ctrl_c_lets_the_step_end_and_what_follows_is_as_if_never_stopped(make: 
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background with it ignored
     with pytest.raises(KeyboardInterrupt), stop_asked() as asked:
         os.kill(os.getpid(), signal.SIGINT)
         assert asked.wait(5)
