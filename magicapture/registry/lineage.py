@@ -19,7 +19,7 @@ from magicapture.data.subjects import UNNAMED
 from magicapture.packs.pack import load_pack
 
 PACKAGE = Path(__file__).parent.parent
-CODE_SUFFIXES = (".py", ".html", ".j2", ".css")
+CODE_SUFFIXES = (".py", ".html", ".j2", ".css", ".js")
 
 # The sections of the configuration that reach a stage. A stage is given these alone (the others at their defaults), so
 # that a knob of a later stage never makes an earlier one run again; tests/registry/test_lineage.py holds the rooms to it.
