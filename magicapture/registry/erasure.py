@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,23 +189,22 @@ def _logged(tracker: Tracker, runs: set[str]) -> list[LoggedModel]:
 
 
 def _versions(tracker: Tracker) -> list[ModelVersion]:
-    found, token = [], None
-    while True:
-        page = tracker.client.search_model_versions(page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return found
+    return list(_pages(tracker.client.search_model_versions))
 
 
 def _models(tracker: Tracker) -> list[Any]:
-    found, token = [], None
+    return list(_pages(tracker.client.search_registered_models))
+
+
+def _pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Everything that a search of the client finds, page by page."""
+    token = None
     while True:
-        page = tracker.client.search_registered_models(page_token=token)
-        found += page
+        page = search(page_token=token)
+        yield from page
         token = page.token
         if not token:
-            return found
+            return
 
 
 def _whose(run: Run) -> list[str]:
