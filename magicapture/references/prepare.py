@@ -232,12 +232,15 @@ class Preparer:
             return Candidate(picture, duplicates.take(photo.name, photo.sha256, photo.image, side), thumbnail(photo.image, []), findings)
         seen += self.detector.detect(photo.image)
         self.scores.append(seen[0].score if seen else None)
-        if name == "source" and not seen:
-            self._look_again(photo, seen)
-        if name == "source" and len(seen) > 1:
-            self._check_upright(photo, seen[0])  # in what lies on its side several may be seen
-        face = quality.only_face(seen, self.knobs)
         height, width = photo.image.shape[:2]
+        if name == "source":
+            if len(seen) > 1:
+                self._check_upright(photo, seen[0])  # in what lies on its side several may be seen
+            if len(seen) > 1 or any(face.height < self.knobs.far_face * min(height, width) for face in seen):
+                seen[:] = second_look.with_skin(self.parser, photo.image, seen)
+            if not seen:
+                self._look_again(photo, seen)
+        face = quality.only_face(seen, self.knobs)
         at = quality.place(face, height, width) if face else None
         if at is not None and name == "source":
             quality.check_place(at, self.knobs)

@@ -195,8 +195,9 @@ def judge(measures: Measures, knobs: Preprocess, parts: bool = True) -> list[Fin
     if any(finding.severe for finding in found):
         return sorted(found, key=lambda finding: not finding.severe)
     least = knobs.min_visible if parts else 0.0
-    if all(share < least for share in measures.visible.values()):
-        reason = "no face: neither eyes nor nose and mouth are seen where one was found; use a photo in which the face is clear"
+    seen = [name for name, share in measures.visible.items() if share >= least]
+    if not set(seen) & set(_EYES) and len(seen) < 2:
+        reason = "no face: neither an eye nor nose and mouth are seen where one was found; use a photo in which the face is clear"
         return [Finding("no face", True, reason), *found]
     hidden = min(measures.visible, key=lambda name: measures.visible[name])
     covered = _least(
@@ -214,7 +215,8 @@ def judge(measures: Measures, knobs: Preprocess, parts: bool = True) -> list[Fin
         "tilted", abs(measures.tilt), knobs.max_tilt, knobs,
         "tilted: the line of the eyes stands at {:.0f} degrees, at most {:g} (preprocess.max_tilt); turn the picture upright",
     )  # fmt: skip
-    pose = [tilted, covered, turned] if measures.slant > CLOSE else [tilted, turned, covered]
+    aside = measures.slant <= (1.0 if abs(measures.turn) > knobs.max_turn else CLOSE)
+    pose = [tilted, turned, covered] if aside else [tilted, covered, turned]
     found += [finding for finding in pose if finding]
     return sorted(found, key=lambda finding: not finding.severe)
 

@@ -1,6 +1,8 @@
-"""Where no upright face was found at first sight: the picture may lie on its side, or the person stand far away."""
+"""Where no clear upright face was found at first sight: the picture may lie on its side, the person stand far away, or it be no face."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from magicapture.faces.parse import Parser, face_mask
 #: Detectors find something in pictures on their side, and in empty ones turned about; what is believed must be as sure as this, and surer
 #: than the upright face by MARGIN.
 SURE, MARGIN = 0.9, 0.03
-#: Share of a small face's box that the parser must see as face.
+#: Share of a doubtful face's box that the parser must see as face.
 SKIN = 0.3
 
 
@@ -33,7 +35,12 @@ def far_face(detector: FaceDetector, parser: Parser, image: np.ndarray) -> Face 
             for face in detector.detect(np.ascontiguousarray(image[top : top + height, left : left + width])):
                 found.append(Face(face.box + np.tile([left, top], 2), face.keypoints + [left, top], face.score))
     found.sort(key=lambda face: -face.score)
-    return next((face for face in found if _skin(parser, image, face.box) >= SKIN), None)
+    return next((face for face in found if with_skin(parser, image, [face])), None)
+
+
+def with_skin(parser: Parser, image: np.ndarray, faces: Sequence[Face]) -> list[Face]:
+    """Those of the faces in which the parser sees one too; detectors take wheels, handles and flowers for small ones."""
+    return [face for face in faces if _skin(parser, image, face.box) >= SKIN]
 
 
 def _skin(parser: Parser, image: np.ndarray, box: np.ndarray) -> float:

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from magicapture.packs import Pack
 from magicapture.scoring.clip import ClipEncoder
-from magicapture.world.clip_training import _worn, embed, network_input
+from magicapture.world.clip_training import HARMS, WORST, _worn, embed, network_input
 from magicapture.world.datasets import Samples
 
 
@@ -17,8 +16,10 @@ def test_training_sees_what_the_scorer_sees(pack: Pack, groups: Samples) -> None
 
 
 def test_levels_belong_to_the_pictures(groups: Samples) -> None:
-    worn, levels = _worn(groups.images, np.random.default_rng(0), 0.5)
+    worn, amounts = _worn(groups.images, np.random.default_rng(0), 0.5)
     changed = (worn != groups.images).any((1, 2, 3))
     assert 0 < changed.sum() < len(changed)
-    assert np.array_equal(changed, levels > 0)
-    assert not torch.isnan(torch.from_numpy(levels)).any()
+    assert np.array_equal(changed, amounts.sum(1) > 0)
+    assert amounts.shape == (len(worn), HARMS)
+    assert amounts.min() == 0 and amounts.sum(1).max() <= WORST
+    assert set((amounts > 0).sum(1)) <= {0, 2, 3}
