@@ -1,4 +1,4 @@
-"""The same picture twice: by its bytes, or re-encoded and resized (64-bit difference hash as a sieve, then the grey values, one laid over the other)."""
+"""The same picture twice: by its bytes, or saved anew (a difference hash as a sieve, then the grey values, one laid over the other)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find(prints: Sequence[Print], distance: int) -> dict[int, str]:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """-1..1 of two (h, w) pictures, as they are or the second moved, scaled and sheared to lie on the first; 1 where both are of one grey."""
+    """-1..1 of two (h, w) pictures, as they are or the second moved and stretched to lie on the first; 1 where both are of one grey."""
     plain_a, plain_b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((plain_a * plain_a).sum() * (plain_b * plain_b).sum()))
     if scale < 1e-6:

@@ -276,6 +276,7 @@ class Preparer:
         if far is not None:
             faces.append(far)
             return
+        quality.check_burnt(photo.image)
         only = f" (pack {self.pack.name!r} knows {self.pack.domain} only)" if self.pack.domain else ""
         detection = f"preprocess.min_detection {self.knobs.min_detection:g}"
         raise SetAside(f"no face found ({detection}); use a photo in which the face is clear{only}", "no face")

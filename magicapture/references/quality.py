@@ -114,6 +114,14 @@ def place(face: Face, height: int, width: int) -> Place:
     return Place(rim, float(gaps[rim]) / face.height, face.height / min(height, width))
 
 
+def check_burnt(image: np.ndarray) -> None:
+    """Raise SetAside for a picture in which no face was found and, most of it burnt out, none could be."""
+    burnt = _burnt(image.reshape(-1, 3))
+    if burnt > 0.5:
+        reason = f"burnt out: no face found, and {burnt:.0%} of the picture is as bright as it can be; use one with less light"
+        raise SetAside(reason, "burnt out")
+
+
 def check_place(at: Place, knobs: Preprocess) -> None:
     """Raise SetAside for a face that the picture's rim cuts off, or that is small in it."""
     if at.gap < knobs.rim:
@@ -162,7 +170,7 @@ def measure(picture: Picture) -> Measures:
         turn=float(turn),
         visible=visible,
         brightest=float(np.percentile(grey[mask], 95)),
-        burnt=float((np.sort(image[mask], axis=1)[:, 1] >= CLIPPED).mean()),
+        burnt=_burnt(image[mask]),
         sharpness=sharpness(image, picture.box),
         brightness=(left + right) / 2,
         side_light=(right - left) / max(left + right, 1e-6) * 2,
@@ -280,6 +288,11 @@ def _background(picture: Picture) -> np.ndarray:
 def _apart(shares: Sequence[np.ndarray]) -> float:
     """Mean total variation distance 0..1 of all pairs."""
     return float(np.mean([np.abs(a - b).sum() / 2 for i, a in enumerate(shares) for b in shares[:i]]))
+
+
+def _burnt(pixels: np.ndarray) -> float:
+    """Share of (n, 3) pixels with two channels at their end."""
+    return float((np.sort(pixels, axis=1)[:, 1] >= CLIPPED).mean())
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -33,6 +33,23 @@ def test_same_picture_encoded_again_is_found_and_another_pose_is_not() -> None:
     assert found[4] == "shows the same picture as 4.png (preprocess.duplicate_distance)"
 
 
+def test_a_copy_whose_rim_was_trimmed_unevenly_is_found() -> None:
+    for i in range(4):
+        image = render(Person.sample(40 + i), Look.sample(60 + i), Nuisance.sample(i), size=256).image
+        trimmed = _encoded(image[5:254, 0:252], 180, 85)
+        found = find([take("whole.png", "whole", image, 256), take("trimmed.jpg", "trimmed", trimmed, 180)], 12)
+        assert found == {1: "shows the same picture as whole.png (preprocess.duplicate_distance)"}
+
+
+def test_pictures_of_one_grey() -> None:
+    flat = np.full((64, 64, 3), 90, np.uint8)
+    assert find([take("a.png", "a", flat, 64), take("b.png", "b", flat + 20, 64)], 0)
+    assert not find(
+        [take("a.png", "a", flat, 64), take("b.png", "b", render(Person.sample(1), Look.sample(1), Nuisance.frontal(), size=64).image, 64)],
+        64,
+    )
+
+
 def test_the_one_with_most_detail_stays() -> None:
     image = render(Person.sample(1), Look.sample(1), Nuisance.sample(1), size=128).image
     names = [("a.jpg", 64), ("b.jpg", 128), ("c.jpg", 128)]

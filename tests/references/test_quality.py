@@ -16,6 +16,7 @@ from magicapture.faces.prepared import Picture
 from magicapture.references.errors import SetAside
 from magicapture.references.quality import (
     Measures,
+    check_burnt,
     check_place,
     check_size,
     judge,
@@ -43,6 +44,25 @@ def test_size() -> None:
     check_size(np.zeros((48, 900, 3), np.uint8), KNOBS)
     with pytest.raises(SetAside, match=r"too small: 900 x 47 px; at least 48 px a side \(preprocess.min_side\)"):
         check_size(np.zeros((47, 900, 3), np.uint8), KNOBS)
+
+
+def test_a_picture_without_a_face_that_is_burnt_out_says_so() -> None:
+    half = np.full((64, 64, 3), 255, np.uint8)
+    half[:32] = 100
+    check_burnt(half)
+    half[32:36] = [255, 251, 30]  # two channels at their end are enough
+    half[28:32] = 250
+    with pytest.raises(SetAside, match="burnt out: no face found, and 56% of the picture") as refused:
+        check_burnt(half)
+    assert refused.value.problem == "burnt out"
+
+
+def test_one_eye_makes_a_face_and_a_nose_alone_does_not() -> None:
+    plain = _measures(render(Person.sample(3), Look.sample(3), Nuisance.frontal(), 256))
+    hidden = dict.fromkeys(plain.visible, 0.0)
+    for part, problem in (("left eye", "covered"), ("nose", "no face"), ("mouth", "no face")):
+        assert _problems(replace(plain, visible=hidden | {part: 1.0}))[0] == problem
+    assert _problems(replace(plain, visible=hidden | {"nose": 1.0, "mouth": 1.0})) == ["covered"]
 
 
 def test_only_face() -> None:

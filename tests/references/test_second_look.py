@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from magicapture.faces.analysis import FaceDetector
+from magicapture.faces.analysis import Face, FaceDetector
 from magicapture.faces.parse import Parser
 from magicapture.packs import Pack
-from magicapture.references.second_look import far_face, quarter_turn
+from magicapture.references.second_look import far_face, quarter_turn, with_skin
 from magicapture.world.looks import Look
 from magicapture.world.nuisance import Nuisance
 from magicapture.world.people import Person
@@ -34,3 +34,9 @@ def test_a_small_face_is_found_from_near_and_nobody_in_an_empty_place(mini_pack:
     face = far_face(detector, parser, place)
     assert face is not None and 0.05 < face.height / 512 < 0.12
     assert np.abs((face.box[:2] + face.box[2:]) / 2 - [412, 328]).max() < 12
+
+
+def test_what_the_parser_sees_no_face_in_is_none(mini_pack: Pack) -> None:
+    real = FaceDetector(mini_pack).detect(PICTURE.image)[0]
+    corner = Face(np.array([2, 2, 40, 44], np.float32), real.keypoints, 0.9)  # the office wall
+    assert with_skin(Parser(mini_pack), PICTURE.image, [real, corner]) == [real]
