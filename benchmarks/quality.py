@@ -26,8 +26,8 @@ from magicapture.references.check import check
 from magicapture.references.prepare import Preparer
 
 PEOPLE = 20
-#: Number of a split's first person. The test split's 0 to 19 were judged twice while the limits were being set.
-FIRST = {"validation": 0, "test": 20}
+#: Number of a split's first person. The test split's 0 to 39 were looked at while the gate was being mended.
+FIRST = {"validation": 0, "test": 40}
 #: Measure -> problem it recognises, knob, and whether more of it is worse.
 MEASURES = {
     "gap": ("cut off", "rim", False),

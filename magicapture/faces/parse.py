@@ -11,7 +11,8 @@ from magicapture.packs import Pack, PackError
 
 
 class Parser:
-    """The pack's ``parser``. Its settings: ``size`` px, ``mean``, ``std`` of RGB in 0..1, ``parts``: whether it knows eyes, nose, mouth."""
+    """The pack's ``parser``. Its settings: ``size`` px, ``mean``, ``std`` of RGB in 0..1, ``parts``: whether it knows eyes, nose, mouth,
+    ``lenses``: whether it calls all of clear glasses glasses, the eyes behind them too."""
 
     def __init__(self, pack: Pack, device: str = "cpu") -> None:
         settings = pack.role("parser").settings
@@ -19,6 +20,7 @@ class Parser:
         self.mean = np.array(settings.get("mean", (0.485, 0.456, 0.406)), np.float32)
         self.std = np.array(settings.get("std", (0.229, 0.224, 0.225)), np.float32)
         self.parts = bool(settings.get("parts", True))
+        self.lenses = bool(settings.get("lenses", True))
         self.session = runtime.session(pack.path("parser"), device)
         self._input = self.session.get_inputs()[0].name
         self._output = self.session.get_outputs()[0].name

@@ -261,7 +261,7 @@ class Preparer:
             raise SetAside("a face was found, but the parser sees no skin in it; use a picture in which the face is clear", "no face")
         sharp = quality.sharpness(image, box)
         picture = Picture(photo.name, image, parsing, mask, keypoints, box, face.score, sharp, photo.sha256)
-        measures = quality.measure(picture)
+        measures = quality.measure(picture, self.parser.lenses)
         findings = tuple(quality.judge(measures, self.knobs, self.parser.parts)) if name == "source" else ()
         if any(finding.problem in ("tilted", "turned away", "covered", "no face") for finding in findings):
             self._check_upright(photo, face)  # what lies on its side looks like that too

@@ -143,8 +143,11 @@ def sharpness(image: np.ndarray, box: np.ndarray) -> float:
     return float(cv2.Laplacian(_grey(image)[_inside(image, box)].astype(np.float64), cv2.CV_64F).var())
 
 
-def measure(picture: Picture) -> Measures:
-    """Of a prepared picture with a face: key points, box, and a mask of the face alone that is not empty."""
+def measure(picture: Picture, lenses: bool = True) -> Measures:
+    """Of a prepared picture with a face: key points, box, and a mask of the face alone that is not empty.
+
+    ``lenses``: whether its parser calls an eye behind a clear lens glasses (:class:`magicapture.faces.parse.Parser`).
+    """
     assert picture.keypoints is not None and picture.box is not None
     image, labels, mask = picture.image, picture.parsing, picture.mask
     points = picture.keypoints.astype(np.float64)
@@ -159,7 +162,7 @@ def measure(picture: Picture) -> Measures:
         distance = np.hypot(*np.moveaxis(grid - points[list(at)].mean(0), 2, 0))
         near = distance <= radius * eyes
         lens = (distance <= LENS * eyes) & (labels == _GLASSES) if name in _EYES else np.zeros_like(near)
-        clear = lens.any() and np.median(grey[lens]) > CLEAR * np.median(grey[mask])
+        clear = lenses and lens.any() and np.median(grey[lens]) > CLEAR * np.median(grey[mask])
         seen = np.isin(labels, classes) & near | (near & (labels == _GLASSES) if clear else False)
         visible[name] = min(1.0, float(seen.sum()) / eyes**2 / area)
     middle = along[mask].mean()

@@ -47,7 +47,7 @@ ROLES: dict[str, tuple[str, dict[str, Any]]] = {
     "recogniser_torch": ("recogniser.safetensors", {"size": INPUT, "architecture": ARCHITECTURES["recogniser"]}),
     "judge": ("judge/judge.onnx", {"size": INPUT, "architecture": ARCHITECTURES["judge"]}),
     "referee": ("referee/referee.onnx", {"size": INPUT, "architecture": ARCHITECTURES["referee"]}),
-    "parser": ("parser.onnx", {"size": PARSER_SIZE, "mean": list(PARSER_MEAN), "std": list(PARSER_STD)}),
+    "parser": ("parser.onnx", {"size": PARSER_SIZE, "mean": list(PARSER_MEAN), "std": list(PARSER_STD), "lenses": False}),
     "clip": ("clip", {"size": RESOLUTION, "mean": list(CLIP_MEAN), "std": list(CLIP_STD)}),
     "aesthetic": ("aesthetic.safetensors", {"activation": "relu"}),
     "restorer": ("restorer.onnx", {"size": RESTORER_SIZE}),

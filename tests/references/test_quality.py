@@ -142,6 +142,8 @@ def test_clear_lenses_that_a_parser_calls_glasses_hide_nothing() -> None:
         image = np.where((labels == 6)[:, :, None], shown.image.max() * gain, shown.image).astype(np.uint8)
         found = measure(Picture("a", image, labels, face_mask(shown.parsing, shown.box), shown.keypoints, shown.box))
         assert found.visible["left eye"] == pytest.approx(least, abs=0.2)
+        strict = measure(Picture("a", image, labels, face_mask(shown.parsing, shown.box), shown.keypoints, shown.box), lenses=False)
+        assert strict.visible["left eye"] == 0, "a parser that knows eyes behind lenses saw none"
 
 
 def test_a_measure_near_its_limit_warns() -> None:
