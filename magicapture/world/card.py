@@ -19,7 +19,7 @@ from magicapture.world.evaluate import measure
 from magicapture.world.loop import load_average
 from magicapture.world.packing import HISTORY, ROLES, write_pack_yaml
 
-VERSION = "6"
+VERSION = "7"
 _DIFFUSION = ("vae", "decoder", "unet")  # trainings whose weights lie in the folder of role "diffusion"
 
 
