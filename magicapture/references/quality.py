@@ -218,9 +218,10 @@ def judge(measures: Measures, knobs: Preprocess, parts: bool = True) -> list[Fin
     )  # fmt: skip
     # Of a face seen from the side a part is hidden too, and the rest of its features lies less far to the side; its eyes look close.
     hides = covered is not None and covered.severe
+    of = f"{HIDDEN:g} of preprocess.max_turn, since the {hidden} is hidden" if hides else "preprocess.max_turn"
     turned = _most(
         "turned away", abs(measures.turn), knobs.max_turn * (HIDDEN if hides else 1.0), knobs,
-        "turned away: the face is seen from the side ({:.2f}, at most {:g}: preprocess.max_turn); use one that looks towards the camera",
+        f"turned away: the face is seen from the side ({{:.2f}}, at most {{:.2g}}: {of}); use one that looks towards the camera",
     )  # fmt: skip
     tilted = _most(
         "tilted", abs(measures.tilt), knobs.max_tilt, knobs,
