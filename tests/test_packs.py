@@ -119,7 +119,7 @@ def test_unknown_pack_lists_the_embedded_ones(tmp_path: Path) -> None:
 def test_the_embedded_pack_is_complete_and_unaltered() -> None:
     assert "mini" in pack_names()
     pack = load_pack("mini")
-    assert set(pack.roles) == set(ROLES) - {"structure", "arcface_torch", "cosface_torch"}
+    assert set(pack.roles) == set(ROLES) - {"arcface_torch", "cosface_torch"}
     assert set(pack.verify().values()) == {"ok"}
     for name, role in pack.roles.items():
         assert role.commercial, name
