@@ -81,7 +81,7 @@ def _tell(plan: Plan, report: Report | None) -> None:
             _some([f"{name} version {number}" for name, number in plan.tracked.versions], "Model versions:")
         _some(
             [f"{path}  {where}" for path, where in plan.mentions],
-            "The name also stands in what is not known to be this person's, and stays; look at it:",
+            "What may be this person's (the name stands in it, or photos are shared) is not known to be, and stays; look at it:",
         )
     else:
         _some(report.left, "STILL THERE:")

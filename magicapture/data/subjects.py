@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -35,3 +36,8 @@ def name_subjects(photos: Mapping[str, Sequence[str]], folder: str, subject: str
         for name in dict.fromkeys([concept, *chosen] if concept else chosen or [folder]):
             whose[name] = sorted({*whose.get(name, ()), *own})
     return whose
+
+
+def word(name: str) -> re.Pattern[str]:
+    """The name as a word of its own, in letters of any size; what is joined to it by - or _ is another word."""
+    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", re.IGNORECASE)

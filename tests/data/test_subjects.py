@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from magicapture.data import folder_concepts, folder_name, name_subjects
+from magicapture.data.subjects import word
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,10 @@ def test_names_of_folders_and_of_addresses(tmp_path: Path) -> None:
     assert folder_concepts(tmp_path / "two") == ["anna", "ben"] and folder_concepts(tmp_path / "one") == [""]
     assert folder_concepts("git+https://h/p.git#s", ["anna/0.png", "ben/0.png"]) == ["anna", "ben"]
     assert folder_concepts("git+https://h/p.git#s", ["0.png", "description.txt"]) == [""]
+
+
+@given(st.text(alphabet="ab1 -_.", max_size=8), st.text(alphabet="ab1 -_.", max_size=8))
+def test_a_name_is_a_word_of_its_own(before: str, after: str) -> None:
+    text = f"{before}anna{after}"
+    alone = not before[-1:].isalnum() and not after[:1].isalnum()
+    assert bool(word("anna").search(text)) is alone
