@@ -47,7 +47,7 @@ class Plan:
     """What is a person's. ``paths``: file or folder -> kind; ``proof``: hashes and ids by which it is found again; ``others``: who else is
     in those sets; ``people``: groups of photos under the name that have none in common; ``retained``: (what keeps it, how to
     clear it); ``mentions``: what else may be the person's, and stays (path, "name" or "text" where the name stands in it, or why);
-    ``journals``: plans of an erasure that was cut off, which this one goes on with."""
+    ``journals``: plans of an erasure that was cut off, which this one goes on with; ``folders``: all that were given, the photos' too."""
 
     subject: str
     roots: list[Path]
@@ -60,6 +60,7 @@ class Plan:
     mentions: list[tuple[str, str]] = field(default_factory=list)
     resumed: bool = False
     journals: list[Path] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.tracked or self.resumed)
@@ -94,7 +95,8 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
     if not subject.strip() or "/" in subject or subject in (".", ".."):
         raise PurgeError(f"subject {subject!r}: expected the name of a person, as that of the folder with the photos, without any /")
     journals = [path for folder in folders if (path := _journal(folder.resolve(), subject)).is_file()]
-    gone = [folder for folder in (*folders, *photos) if journals and not folder.exists()]  # by the erasure that is gone on with
+    told = {place for path in journals for place in _read(path).get("folders", [])}
+    gone = [folder for folder in (*folders, *photos) if str(folder.absolute()) in told and not folder.exists()]  # by what is gone on with
     roots = _roots([folder for folder in folders if folder not in gone])
     photos = [folder for folder in photos if folder not in gone]
     known = {sha256_file(path) for folder in photos for path in _photos(folder)}
@@ -114,6 +116,7 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
     seen = _look(subject, roots, proof | {"sure": known | proof.get("sure", set())}, hashed)
     made, runs = seen.made | proof.get("made", set()), seen.runs | proof.get("runs", set())
     plan = Plan(subject, roots, dict(seen.found), tracked=find_tracked(subject, made, runs), resumed=bool(journal), journals=journals)
+    plan.folders = sorted(told | {str(folder.absolute()) for folder in (*folders, *photos)})
     planned = {Path(path): kind for path, kind in journal.get("paths", {}).items() if os.path.lexists(path)}
     found = _outermost(plan.paths | (pictures.paths if pictures else {}) | planned)
     found = {inner: kind for path, kind in found.items() for inner in (_contents(path) if path in roots else [path])}
@@ -153,7 +156,12 @@ def erase(plan: Plan) -> Report:
     kinds = Counter(before.get("kinds", {})) if before else Counter(plan.kinds())
     files = [path for path in _files(plan.paths) if not path.is_symlink()]
     count, size = max(count, len(files)), max(size, sum(path.stat().st_size for path in files))
-    state = {"subject": plan.subject, "paths": {str(path): kind for path, kind in plan.paths.items()}, "proof": plan.proof}
+    state = {
+        "subject": plan.subject,
+        "paths": {str(path): kind for path, kind in plan.paths.items()},
+        "proof": plan.proof,
+        "folders": plan.folders,
+    }
     write_json(journal, {**state, "kinds": kinds, "files": count, "bytes": size})
     retained = list(plan.retained)
     if plan.tracked:
