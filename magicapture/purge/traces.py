@@ -15,10 +15,10 @@ from typing import Any
 
 from magicapture import recipe
 from magicapture.artifacts import MANIFEST, sha256_file
+from magicapture.data import is_photo
 from magicapture.packs import PackError, load_pack
 from magicapture.purge import manifests
 from magicapture.purge.people import People
-from magicapture.references.decode import is_picture
 from magicapture.search.best import SELECTION
 from magicapture.search.halving import RECORD, SHEET
 
@@ -255,7 +255,7 @@ def _copies(files: Iterable[Path], artifacts: Artifacts, mine: set[Path], people
     for path, digest in known.items():
         company.setdefault(path.parent, set()).add(digest)
     for path, digest in known.items():
-        if digest in people.photos and is_picture(path):
+        if digest in people.photos and is_photo(path):
             beside = company[path.parent]
             if digest in others and (not beside & (people.photos - others) or beside & (others - people.photos)):
                 traces.unsure[path] = "a photo given of this person that is also among another's own"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from magicapture.config import Config
-from magicapture.data import folder_name, local, name_subjects
+from magicapture.data import folder_name, local, name_subjects, photo_hashes
 from magicapture.faces.prepared import SetName
-from magicapture.references.decode import photo_hashes, scan_concepts
+from magicapture.references.decode import scan_concepts
 from magicapture.references.prepare import WHAT, Preparer
 from magicapture.references.sheet import render
 from magicapture.references.verdict import Verdict

@@ -9,15 +9,14 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from magicapture.artifacts import sha256_file
 from magicapture.faces.concepts import NAME
 from magicapture.references.errors import ReferencesError, SetAside
 
@@ -93,38 +92,6 @@ def describe(folder: str | Path) -> str:
     """The folder's description.txt on one line (at most 500 characters), or ""."""
     path = Path(folder) / DESCRIPTION
     return " ".join(path.read_text(errors="replace").split())[:500] if path.is_file() else ""
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is a photo or a film by how it starts or since a decoder opens it, damaged and unread kinds (HEIC) too; False for one
-    that cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(12)
-        if start.startswith((b"\xff\xd8\xff", b"\x89PNG")) or start[4:8] == b"ftyp":
-            return True
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.open(path, formats=_formats()).close()
-        return True
-    except Image.DecompressionBombError:
-        return True
-    except Exception:  # decoders raise anything on hostile bytes
-        return False
-
-
-def photo_hashes(paths: Iterable[Path]) -> list[str]:
-    """sha256, sorted, of the photos among files, of those that cannot be used too: they are of this person all the same.
-
-    What is no picture (Thumbs.db, an empty file) is left out, since it is in other people's folders likewise and would join them; so is
-    what cannot be read.
-    """
-    found = set()
-    for path in paths:
-        with suppress(OSError):
-            if path.is_file() and is_picture(path):
-                found.add(sha256_file(path))
-    return sorted(found)
 
 
 def decode(path: Path, max_pixels: int, alpha: bool = False) -> Photo:

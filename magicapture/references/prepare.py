@@ -17,7 +17,7 @@ import numpy as np
 
 from magicapture.artifacts import lineage_key
 from magicapture.config import Config
-from magicapture.data import folder_name, local, name_subjects, pair_hash
+from magicapture.data import folder_name, local, name_subjects, pair_hash, photo_hashes
 from magicapture.faces.align import align
 from magicapture.faces.analysis import Face, FaceDetector
 from magicapture.faces.embed import Embedder
@@ -26,7 +26,7 @@ from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
 from magicapture.progress import progress
 from magicapture.references import duplicates, quality, second_look, things
-from magicapture.references.decode import Photo, decode, describe, photo_hashes, scan_concepts
+from magicapture.references.decode import Photo, decode, describe, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
 from magicapture.references.room import widened

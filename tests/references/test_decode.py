@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from magicapture.artifacts import sha256_file
-from magicapture.references.decode import decode, describe, photo_hashes, scan, scan_concepts, stripped
+from magicapture.references.decode import decode, describe, scan, scan_concepts, stripped
 from magicapture.references.errors import ReferencesError, SetAside
 from tests.faces import tinypack
 
@@ -293,18 +292,3 @@ def test_every_sub_folder_is_a_concept_and_a_flat_folder_is_one(tmp_path: Path) 
         scan_concepts(tmp_path / "both", "looks")
     with pytest.raises(ReferencesError, match="the photos folder .*nowhere does not exist"):
         scan_concepts(tmp_path / "nowhere", "photos")
-
-
-def test_only_photos_count_as_the_persons(tmp_path: Path) -> None:
-    """Damaged, unread and oversized ones too; what lies in every folder of pictures, empty files and what cannot be read do not."""
-    whole = io.BytesIO()
-    Image.new("RGB", (40, 30), (9, 8, 7)).save(whole, "JPEG")
-    photos = {"whole.jpg": whole.getvalue(), "cut.jpg": whole.getvalue()[:30], "phone.heic": b"\0\0\0\x18ftypheic" + bytes(20)}
-    Image.new("RGB", (3, 3)).save(tmp_path / "scan.bmp")
-    junk = {"empty.jpg": b"", "Thumbs.db": b"\xd0\xcf\x11\xe0" + bytes(50), "desktop.ini": b"[.ShellClassInfo]"}
-    for name, data in (photos | junk).items():
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "broken.jpg").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "failing.jpg").symlink_to("/proc/self/mem")  # opens, and fails when it is read
-    known = [hashlib.sha256(data).hexdigest() for data in photos.values()] + [sha256_file(tmp_path / "scan.bmp")]
-    assert photo_hashes(tmp_path.iterdir()) == sorted(known)
