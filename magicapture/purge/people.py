@@ -30,11 +30,10 @@ class People:
 
     def owns(self, whose: Mapping[str, Collection[str]], uses: Collection[str] = ()) -> bool:
         """Whether what is of these people (``artifacts.subjects_of``), and uses these photos, is the subject's: by name; since all photos
-        of somebody in it are the subject's; or since it uses one that is the subject's for sure."""
+        of somebody in it are the subject's for sure; or since it uses one that is."""
         if self.subject in whose or self.sure & set(uses):
             return True
-        likely = self.photos - self.aside
-        return any(own and (set(own) <= likely or self.sure & (self._used(name, own) or set())) for name, own in whose.items())
+        return any(own and (set(own) <= self.sure or self.sure & (self._used(name, own) or set())) for name, own in whose.items())
 
     def doubt(self, whose: Mapping[str, Collection[str]]) -> str:
         """Why what is not the subject's for sure may be; "" where nothing speaks for it."""

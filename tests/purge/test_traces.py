@@ -26,10 +26,13 @@ def test_people_who_share_a_name_are_told_apart(tmp_path: Path) -> None:
     """By their photos: sets of one person have some in common, if only through a third."""
     for name, photos in {"a": ["1", "2"], "b": ["3", "4"], "c": ["2", "3"], "d": ["9"]}.items():
         make(tmp_path / name, {"person": photos})
-    make(tmp_path / "e", {"other": ["2"]})  # her photo under another name
+    make(tmp_path / "e", {"other": ["2"]})  # under another name a photo that was given with hers; whether it shows her nothing tells
     make(tmp_path / "f", {"other": ["7"]})
     found = traces.find("person", [tmp_path])
-    assert {path.name for path in found.found} == {"a", "b", "c", "d", "e"} and found.others == {"other"}
+    assert {path.name for path in found.found} == {"a", "b", "c", "d"} and not found.others
+    assert [path.name for path in found.unsure] == ["e"]
+    known = traces.find("person", [tmp_path], ["2"])  # as --photos does
+    assert {path.name for path in known.found} == {"a", "b", "c", "d", "e"} and known.others == {"other"} and not known.unsure
     assert sorted(map(sorted, found.people)) == [["1", "2", "3", "4"], ["9"]]
 
 
@@ -119,10 +122,11 @@ def test_an_exported_model_does_not_make_the_pack_hers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("whose", "kind"), [({"anna": []}, "page"), ({"annie": ["1"]}, "page"), ({"ben": ["2"]}, None), ({'b"><b': ["2"]}, None)]
+    ("whose", "kind"),
+    [({"anna": []}, "page"), ({"annie": ["1"]}, "page"), ({"ben": ["2", "3"]}, None), ({"ben": ["2"]}, None), ({'b"><b': ["2"]}, None)],
 )
 def test_a_page_is_told_by_its_tag(whose: dict[str, list[str]], kind: str | None, tmp_path: Path) -> None:
-    make(tmp_path / "set", {"anna": ["1"]})
+    prepare(tmp_path / "set", "anna", ["1", "2"], ["1"])
     page = tmp_path / "gallery.html"
     page.write_text(f"<head>{page_tag(whose)}</head>")
     assert traces.manifests.page_people(page) == whose
