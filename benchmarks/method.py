@@ -145,7 +145,8 @@ def cases_of(out: Path, people: str, looks: str, split: str, quick: bool) -> lis
         groups = draw(out, *((1, 1) if quick else (int(people), int(looks))), matched=False, split=split)
         pairs = [pair for group in groups for pair in group]
         return [Case(p.folder, p.folder / "photos", p.folder / "looks", str(p.seed), p.look.name, p) for p in pairs]
-    folders = [sorted(path for path in Path(given).iterdir() if path.is_dir()) for given in (people, looks)]
+    given = [Path(folder) for folder in (people, looks)]
+    folders = [sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else [] for folder in given]
     if not all(folders):
         raise SystemExit(
             f"--people {people} --looks {looks}: expected two numbers, or two folders that hold a folder for each person and look"
@@ -186,13 +187,19 @@ def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
         steps["portraits"] = lambda: stages.postprocess(made["images"], made["portraits"], config)
         steps["processed"] = lambda: stages.evaluate(made["portraits"], prepared, made["processed"], config)
     for part, step in steps.items():
-        if not (made[part] / MANIFEST).is_file():
+        done = (made[part] / MANIFEST).is_file()
+        if not done:
             step()
         if part == "adapter" and not (folder / "cost.json").is_file():
-            content = read_manifest(made["adapter"], "adapter")["content"]
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            write_json(folder / "cost.json", {"seconds": content["train_seconds"], "steps": content["last_step"], "megabytes": round(peak)})
+            write_json(folder / "cost.json", _cost(made["adapter"], trained_here=not done))
     return measure(case, name, made, config) | json.loads((folder / "cost.json").read_text())
+
+
+def _cost(adapter: Path, trained_here: bool) -> dict[str, Any]:
+    """{seconds, steps, megabytes: the peak of this process; None where another trained, which was killed before it could tell}."""
+    content = read_manifest(adapter, "adapter")["content"]
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) if trained_here else None
+    return {"seconds": content["train_seconds"], "steps": content["last_step"], "megabytes": peak}
 
 
 def measure(case: Case, name: str, made: dict[str, Path], config: Config) -> dict[str, Any]:
@@ -219,7 +226,8 @@ def measure(case: Case, name: str, made: dict[str, Path], config: Config) -> dic
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step and `megabytes` (means over pairs).
+    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step and `megabytes` (means over pairs,
+    the latter over those that it is known of).
 
     Rows: the methods, then "magicapture, processed", "attributes" (person and look told in words) and "base" (untuned).
     """
@@ -238,7 +246,8 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         own = [row for row in rows if row["method"] == label]
         if own:
             summary[label]["seconds"] = float(np.mean([row["seconds"] / max(1, row["steps"]) for row in own]))
-            summary[label]["megabytes"] = float(np.mean([row["megabytes"] for row in own]))
+            if known := [row["megabytes"] for row in own if row["megabytes"] is not None]:
+                summary[label]["megabytes"] = float(np.mean(known))
     return summary
 
 

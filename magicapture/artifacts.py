@@ -8,6 +8,7 @@ very making), ``subjects`` (whose it is: name -> sha256 of that person's photos)
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 SUBJECTS = "subjects"  # whose it is: in manifests, in the metadata of cached tensors, among the tags of MLflow
+PAGE_TAG = "magicapture-subjects"  # whose pictures a page holds that lies in no artifact
 DRAFT = "draft/1"  # schema of an artifact that is being written, or that a killed writer left
 USAGE = "usage.jsonl"  # what a pipeline task used of the machine, left beside the manifest: of the making, not of the content
 
@@ -146,6 +148,12 @@ def subjects_of(*manifests: Mapping[str, Any]) -> dict[str, list[str]]:
         for name, photos in (manifest.get(SUBJECTS) or {}).items():
             whose[name] = sorted({*whose.get(name, ()), *photos})
     return whose
+
+
+def page_tag(whose: Mapping[str, Sequence[str]]) -> str:
+    """The tag for an HTML page's head that says whose pictures are in it, as :func:`subjects_of` does: by it `magicapture purge` finds the
+    page, wherever it lies. "" for nobody's."""
+    return f'<meta name="{PAGE_TAG}" content="{html.escape(json.dumps(whose))}">' if whose else ""
 
 
 def content_hash(folder: str | Path) -> str:

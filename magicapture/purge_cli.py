@@ -62,7 +62,7 @@ def _data(plan: Plan, report: Report | None) -> dict[str, object]:
 
 
 def _tell(plan: Plan, report: Report | None) -> None:
-    say = typer.echo
+    say = _say
     say(f"{'Erased' if report else 'Found'} of {plan.subject!r} below {', '.join(map(str, plan.roots))}:")
     for kind, count in (report.kinds if report else plan.kinds()).items():
         say(f"  {count:>5} {kind}")
@@ -81,7 +81,7 @@ def _tell(plan: Plan, report: Report | None) -> None:
             _some([f"{name} version {number}" for name, number in plan.tracked.versions], "Model versions:")
         _some(
             [f"{path}  {where}" for path, where in plan.mentions],
-            "The name also stands in what is not known to be this person's, and stays; look at it:",
+            "What may be this person's (the name stands in it, or photos are shared) is not known to be, and stays; look at it:",
         )
     else:
         _some(report.left, "STILL THERE:")
@@ -93,10 +93,15 @@ def _tell(plan: Plan, report: Report | None) -> None:
         say("A second look, by name and by hash, found nothing.")
 
 
+def _say(line: str) -> None:
+    """A line with names of files in it, which need not be UTF-8."""
+    typer.echo(line.encode(errors="surrogateescape").decode(errors="backslashreplace"))
+
+
 def _some(lines: list[str], title: str) -> None:
     if lines and title:
-        typer.echo(title)
+        _say(title)
     for line in lines[:SHOWN]:
-        typer.echo(f"  {line}")
+        _say(f"  {line}")
     if len(lines) > SHOWN:
-        typer.echo(f"  ... and {len(lines) - SHOWN} more: --json lists all")
+        _say(f"  ... and {len(lines) - SHOWN} more: --json lists all")

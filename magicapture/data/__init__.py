@@ -8,9 +8,9 @@ from magicapture.data.digest import digest, folder_md5, pair_hash
 from magicapture.data.errors import DataError
 from magicapture.data.reading import local, revision_tags
 from magicapture.data.repository import Repository
-from magicapture.data.subjects import folder_concepts, folder_name, name_subjects
+from magicapture.data.subjects import folder_concepts, folder_name, is_photo, name_subjects, photo_hashes
 
 __all__ = [
-    "Address", "DataError", "Repository", "digest", "folder_concepts", "folder_md5", "folder_name", "is_address", "local", "name_subjects",
-    "pair_hash", "revision_tags",
+    "Address", "DataError", "Repository", "digest", "folder_concepts", "folder_md5", "folder_name", "is_address", "is_photo", "local",
+    "name_subjects", "pair_hash", "photo_hashes", "revision_tags",
 ]  # fmt: skip

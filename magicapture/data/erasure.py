@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from magicapture.data.digest import bytes_md5, file_md5
+from magicapture.data.errors import DataError
+
+TIMEOUT = 60  # s, for one question to git
 
 
 @dataclass
@@ -27,7 +33,10 @@ class Tracked:
 
 
 def find_tracked(start: str | Path, subject: str) -> Tracked | None:
-    """The subject's folder of the repository around ``start``; None where there is no repository. Nothing is written."""
+    """The subject's folder of the repository around ``start``; None where there is no repository. Nothing is written.
+
+    Raises DataError where the repository's pictures are DVC's, some are the subject's, and DVC is not installed.
+    """
     start = Path(start).resolve()
     root = next((folder for folder in (start, *start.parents) if (folder / ".dvc").is_dir() or (folder / ".git").exists()), None)
     if root is None:
@@ -39,9 +48,15 @@ def find_tracked(start: str | Path, subject: str) -> Tracked | None:
         tracked.paths[pictures] = "photos"
     if record.is_file():
         tracked.paths[record] = "DVC file"
-    commits = _git(root, "log", "--all", "--format=%H", "--", f"{name}.dvc", name).split()
-    texts = [record.read_text()] if record.is_file() else []
-    texts += filter(None, (_git(root, "show", f"{commit}:{name}.dvc") for commit in commits))
+    answer = _git(root, "log", "--all", "--format=%H", "--", f"{name}.dvc", name)
+    commits = (answer or "").split()
+    texts = [record.read_text(errors="replace")] if record.is_file() else []
+    shown = [_git(root, "show", f"{commit}:./{name}.dvc", failed="") for commit in commits]  # ./: below root, not git's top
+    texts += filter(None, shown)  # "": the commit that removed it
+    if answer is None or None in shown:
+        tracked.retained.append(_unseen(root))
+    if not (texts or commits or tracked.paths):
+        return tracked
     cache = _cache(root)
     for listing in {digest for text in texts for digest in _outs(text)}:
         tracked.objects |= {listing} | _listed(cache, listing)
@@ -69,7 +84,11 @@ def git_paths(paths: Iterable[Path]) -> list[tuple[str, str]]:
             by_root.setdefault(root, []).extend(own)
     told = []
     for root, own in by_root.items():
-        held = set(_git(root, "log", "--all", "--format=", "--name-only", "-z").replace("\n", "\0").split("\0"))
+        answer = _git(root, "log", "--all", "--format=", "--name-only", "-z")
+        if answer is None:
+            told.append(_unseen(root))
+            continue
+        held = set(answer.replace("\n", "\0").split("\0"))
         names = [name for name in (path.relative_to(root).as_posix() for path in own) if name in held]
         if names:
             told.append((f"git's history in {root}, and every clone, holds {len(names)} of the files themselves", _filter(names)))
@@ -78,11 +97,13 @@ def git_paths(paths: Iterable[Path]) -> list[tuple[str, str]]:
 
 def _say_retained(tracked: Tracked, name: str, subject: str, commits: list[str]) -> None:
     if commits:
+        inside = _git(tracked.root, "rev-parse", "--show-prefix") or ""  # names in history are relative to git's top
         tracked.retained.append(
             (
                 f"git's history in {tracked.root} and in every clone: {len(commits)} commits name {name} and the md5 of its pictures (not "
                 "the pictures themselves)",
-                _filter([f"{name}.dvc", name]) + f"; commit messages: git filter-repo --replace-message <(echo {shlex.quote(subject)})",
+                _filter([f"{inside}{name}.dvc", f"{inside}{name}"])
+                + f"; commit messages: git filter-repo --replace-message <(echo {shlex.quote(subject)})",
             )
         )
     if tracked.objects:
@@ -101,19 +122,41 @@ def _say_retained(tracked: Tracked, name: str, subject: str, commits: list[str])
 
 
 def _filter(names: list[str]) -> str:
-    paths = " ".join(f"--path {shlex.quote(name)}" for name in names)
+    paths = " ".join(f"--path {_quoted(name)}" for name in names)
     return (
         f"git filter-repo --invert-paths {paths}; git reflog expire --expire=now --all && git gc --prune=now; git push --force --all; "
         "have every clone made anew"
     )
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        result = subprocess.run(("git", "-C", str(folder), *arguments), capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+def _quoted(name: str) -> str:
+    """For a shell; a name that is not UTF-8 in bash's own way, since no terminal shows it as it is."""
+    if name.isprintable():
+        return shlex.quote(name)
+    told = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(name))
+    return f"$'{''.join(told)}'"
+
+
+def _unseen(root: Path) -> tuple[str, str]:
+    return (
+        f"git's history in {root} was not looked at: git is not installed, refuses it, or did not answer within {TIMEOUT} s",
+        f"when git answers (git -C {shlex.quote(str(root))} log --all), give the same command again",
+    )
+
+
+def _git(folder: Path, *arguments: str, failed: str | None = None) -> str | None:
+    """What git says, "" outside of its repositories, ``failed`` when it exits with an error; None where it gave no answer.
+
+    What is not UTF-8 comes as in names of files.
+    """
+    if not any((above / ".git").exists() for above in (folder, *folder.parents)):
         return ""
-    return result.stdout.strip() if result.returncode == 0 else ""
+    command = ("git", "-C", str(folder), *arguments)
+    try:
+        result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else failed
 
 
 def _outs(text: str) -> list[str]:
@@ -137,7 +180,7 @@ def _others(root: Path, cache: Path, subject: str) -> set[str]:
     kept: set[str] = set()
     for record in root.rglob("*.dvc"):
         if record.is_file() and record != root / "subjects" / f"{subject}.dvc":
-            for listing in _outs(record.read_text()):
+            for listing in _outs(record.read_text(errors="replace")):
                 kept |= {listing} | _listed(cache, listing)
     return kept - {bytes_md5(b"[]") + ".dir"}
 
@@ -145,6 +188,10 @@ def _others(root: Path, cache: Path, subject: str) -> set[str]:
 def _config(root: Path) -> dict[str, Any]:
     if not (root / ".dvc").is_dir():
         return {}
+    if find_spec("dvc") is None:
+        raise DataError(
+            f"{root} keeps pictures with DVC, which is not installed here, so not all can be found: pip install 'magicapture[data]'"
+        )
     from dvc.config import Config
 
     return dict(Config(str(root / ".dvc")))
@@ -155,4 +202,5 @@ def _cache(root: Path) -> Path:
 
 
 def _remotes(root: Path) -> dict[str, str]:
-    return {name: str(remote["url"]) for name, remote in (_config(root).get("remote") or {}).items()}
+    """Name -> address, without the user and password that may stand in it."""
+    return {name: re.sub(r"//[^/]*@", "//", str(remote["url"])) for name, remote in (_config(root).get("remote") or {}).items()}

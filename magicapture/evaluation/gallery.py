@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import MANIFEST, ArtifactError, read_manifest
+from magicapture.artifacts import MANIFEST, ArtifactError, read_manifest, subjects_of
+from magicapture.data.subjects import UNNAMED
 from magicapture.evaluation import page
 from magicapture.evaluation.pictures import data_uri
 from magicapture.evaluation.ranking import MEASURES
@@ -32,7 +33,8 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
         ``runs``: [{name, evaluation (folder), subject, style, seed (of training), best_step, pack, protocol, selection, pictures, scores
         (measure -> {mean, low, high, n}), differences (to the first run, paired by prompt and seed; likewise)}]; ``comparable`` and
         ``reasons`` why not; ``knobs``: name -> value of every run, where they differ; ``shared``: [{prompt, seed, tokens, files and
-        scores: of every run}], pictures that all have, in the first one's order of rank.
+        scores: of every run}], pictures that all have, in the first one's order of rank; ``subjects``: whose the runs are
+        (``artifacts.subjects_of``).
 
     Raises:
         ArtifactError: a folder that holds no evaluation, or the same one twice.
@@ -49,8 +51,9 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     for run in found:
         run["differences"] = {} if run is first else _differences(first["rows"], run["rows"], keys)
     shared = [_shared(key, [run["rows"][key] for run in found]) for key in keys]
-    told = [{key: value for key, value in run.items() if key not in ("rows", "config")} for run in found]
-    return {"runs": told, "comparable": not reasons, "reasons": reasons, "knobs": knobs, "shared": shared}
+    told = [{key: value for key, value in run.items() if key not in ("rows", "config", "subjects")} for run in found]
+    whose = subjects_of(*found)
+    return {"runs": told, "comparable": not reasons, "reasons": reasons, "knobs": knobs, "shared": shared, "subjects": whose}
 
 
 def render(compared: Mapping[str, Any]) -> str:
@@ -64,11 +67,13 @@ def render(compared: Mapping[str, Any]) -> str:
             cell["difference"] = run["differences"].get(line["measure"])
     shown = [{**row, "uris": [_small(file) for file in row["files"]]} for row in compared["shared"][:_ROWS]]
     rest = len(compared["shared"]) - len(shown)
-    return page.render("gallery.html.j2", compared=compared, runs=runs, columns=columns, table=table, shown=shown, rest=rest)
+    whose = compared["subjects"]
+    return page.render("gallery.html.j2", whose, compared=compared, runs=runs, columns=columns, table=table, shown=shown, rest=rest)
 
 
 def find_evaluation(run: str | Path) -> Path:
-    """The ``evaluation/1`` folder that a run's folder is or holds; of several seeds the one with the best selection score.
+    """The ``evaluation/1`` folder that a run's folder is or holds; of several seeds the one that `train` chose, as ``search.json`` says, or
+    else that with the best selection score.
 
     Raises ArtifactError where there is none.
     """
@@ -81,7 +86,9 @@ def find_evaluation(run: str | Path) -> Path:
         if _kind(evaluation) != "evaluation":
             raise ArtifactError(f"{folder}: its evaluation was at {evaluation} and is not there any more; run the pipeline again")
         return evaluation.resolve()
-    seeds = [path for path in (folder / "evaluation", *sorted(folder.glob("seed-*/evaluation"))) if _kind(path) == "evaluation"]
+    chosen = _chosen(folder)
+    places = [folder / "evaluation", *sorted(folder.glob("seed-*/evaluation"))] if chosen is None else [folder / chosen / "evaluation"]
+    seeds = [path for path in places if _kind(path) == "evaluation"]
     if not seeds:
         state = f"holds {kind!r}" if kind else "holds none" if folder.is_dir() else "does not exist"
         raise ArtifactError(
@@ -103,6 +110,15 @@ def _small(file: str) -> str:
 def _kind(folder: Path) -> str:
     file = folder / MANIFEST
     return str(json.loads(file.read_text()).get("schema", "")).partition("/")[0] if file.is_file() else ""
+
+
+def _chosen(folder: Path) -> str | None:
+    """The candidate that `train` last chose: other seeds' evaluations may be of an earlier training in the same folder. None: not known."""
+    try:
+        winner = json.loads((folder / "search.json").read_text())["winner"]  # search.halving.RECORD
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return winner if isinstance(winner, str) else None
 
 
 def _selection(evaluation: Path) -> float:
@@ -135,6 +151,7 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
         "name": name,
         "evaluation": str(folder),
         "subject": config["promotion"]["subject"],
+        "subjects": subjects_of(manifest) or _named(config["promotion"]["subject"]),
         "style": config["promotion"]["style"],
         "seed": adapter.get("seed"),
         "best_step": adapter.get("best_step"),
@@ -146,6 +163,11 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
         "rows": rows,
         "config": config,
     }
+
+
+def _named(subject: str) -> dict[str, list[str]]:
+    """Whose a run is that was written before manifests told."""
+    return {} if subject == UNNAMED else {subject: []}
 
 
 def _note(run: Mapping[str, Any]) -> str:

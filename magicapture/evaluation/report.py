@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file
 
+from magicapture.artifacts import subjects_of
 from magicapture.config import Config
 from magicapture.evaluation import charts, page
 from magicapture.evaluation.pictures import data_uri, lit, tinted
@@ -74,6 +75,7 @@ def render(
     score = "Judge's cosine of the samples by step" if prepared.faces else "Structure and appearance of the samples by step"
     return page.render(
         "report.html.j2",
+        subjects_of(manifest, prepared.manifest),
         subject=config.promotion.subject,
         portraits=portraits,
         prompts=_distinct(portraits, "prompt"),

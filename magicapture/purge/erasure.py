@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from magicapture.artifacts import MANIFEST, lineage_key, sha256_file, write_json
 from magicapture.data.erasure import find_tracked as find_pictures
 from magicapture.data.erasure import git_paths
 from magicapture.purge import traces
+from magicapture.purge.mentions import mentions
 from magicapture.registry.erasure import Tracked, erase_tracked, find_mentions, find_tracked, store_folders
 from magicapture.registry.tracking import shown, tracking_uri
 
@@ -45,7 +46,8 @@ class PurgeError(ValueError):
 class Plan:
     """What is a person's. ``paths``: file or folder -> kind; ``proof``: hashes and ids by which it is found again; ``others``: who else is
     in those sets; ``people``: groups of photos under the name that have none in common; ``retained``: (what keeps it, how to
-    clear it); ``mentions``: where else the name stands (path, "name" or "text")."""
+    clear it); ``mentions``: what else may be the person's, and stays (path, "name" or "text" where the name stands in it, or why);
+    ``journals``: plans of an erasure that was cut off, which this one goes on with; ``folders``: all that were given, the photos' too."""
 
     subject: str
     roots: list[Path]
@@ -57,6 +59,8 @@ class Plan:
     retained: list[tuple[str, str]] = field(default_factory=list)
     mentions: list[tuple[str, str]] = field(default_factory=list)
     resumed: bool = False
+    journals: list[Path] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.tracked or self.resumed)
@@ -90,29 +94,35 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
     """
     if not subject.strip() or "/" in subject or subject in (".", ".."):
         raise PurgeError(f"subject {subject!r}: expected the name of a person, as that of the folder with the photos, without any /")
-    roots = _roots(folders)
+    journals = [path for folder in folders if (path := _journal(folder.resolve(), subject)).is_file()]
+    told = {place for path in journals for place in _read(path).get("folders", [])}
+    gone = [folder for folder in (*folders, *photos) if str(folder.absolute()) in told and not folder.exists()]  # by what is gone on with
+    roots = _roots([folder for folder in folders if folder not in gone])
+    photos = [folder for folder in photos if folder not in gone]
     known = {sha256_file(path) for folder in photos for path in _photos(folder)}
     pictures = find_pictures(repository or Path(), subject)
-    if pictures is not None and (pictures.paths or repository is not None):
-        roots = _roots([*roots, *_within(pictures.root)])
+    within = _within(pictures.root) if pictures is not None else []
+    journals += [path for folder in within if (path := _journal(folder.resolve(), subject)).is_file() and path not in journals]
+    if pictures is not None and (pictures.paths or repository is not None or journals):
+        roots = _roots([*roots, *within])
     if not roots:
         raise PurgeError(f"where is {subject!r} to be looked for? There is no folder runs here: --in FOLDER with runs, checkpoints, photos")
-    journal = _read(_journal(roots[0], subject))
+    journal = _read(journals[0]) if journals else {}
     proof = {name: set(values) for name, values in journal.get("proof", {}).items()}
     hashed = Hashes()
-    seen = traces.find(subject, roots, known | proof.get("photos", set()), proof.get("derived", set()), hashed)
     if pictures is not None and pictures.paths:  # what is tracked under the name is the person's, whether it was ever used or not
         own = {path for folder, kind in pictures.paths.items() if kind == "photos" for path in traces.walk(folder) if path.is_file()}
-        hashes = {hashed(path) for path in own if path.name != traces.DESCRIPTION and not path.is_symlink()}
-        if not hashes <= seen.photos:
-            seen = traces.find(subject, roots, seen.photos | hashes, seen.derived, hashed)
+        known |= {hashed(path) for path in own if path.name != traces.DESCRIPTION and not path.is_symlink()}
+    seen = _look(subject, roots, proof | {"sure": known | proof.get("sure", set())}, hashed)
     made, runs = seen.made | proof.get("made", set()), seen.runs | proof.get("runs", set())
-    plan = Plan(subject, roots, dict(seen.found), tracked=find_tracked(subject, made, runs), resumed=bool(journal))
+    plan = Plan(subject, roots, dict(seen.found), tracked=find_tracked(subject, made, runs), resumed=bool(journal), journals=journals)
+    plan.folders = sorted(told | {str(folder.absolute()) for folder in (*folders, *photos)})
     planned = {Path(path): kind for path, kind in journal.get("paths", {}).items() if os.path.lexists(path)}
     found = _outermost(plan.paths | (pictures.paths if pictures else {}) | planned)
     found = {inner: kind for path, kind in found.items() for inner in (_contents(path) if path in roots else [path])}
     plan.paths = {path: kind for path, kind in found.items() if _below(path, roots)}
-    plan.proof = {"photos": sorted(seen.photos), "derived": sorted(seen.derived), "made": sorted(made), "runs": sorted(runs)}
+    hashes = {"sure": seen.sure, "photos": seen.photos, "aside": seen.aside, "derived": seen.derived}
+    plan.proof = {name: sorted(values) for name, values in (hashes | {"made": made, "runs": runs}).items()}
     plan.others, plan.people = sorted(seen.others), len(seen.people)
     plan.retained = [*(pictures.retained if pictures and (plan or pictures.retained) else []), *git_paths(_files(plan.paths))]
     plan.retained += [
@@ -129,7 +139,7 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
         raise PurgeError(_nothing(plan, find_all_names(roots)))
     plan.mentions = [
         (str(path), where)
-        for path, where in traces.mentions(subject, roots, [_journal(roots[0], subject)])
+        for path, where in [*seen.unsure.items(), *mentions(subject, roots, [_journal(roots[0], subject), *journals])]
         if not any(path == own or path.is_relative_to(own) for own in plan.paths)
     ]
     return plan
@@ -138,7 +148,7 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
 def erase(plan: Plan) -> Report:
     """Remove what the plan says and look again. Interrupted, it is begun anew from :func:`find`. Raises PurgeError for a path that is not,
     or no longer, within the folders given; TrackingDown."""
-    journal = _journal(plan.roots[0], plan.subject)
+    journal = plan.journals[0] if plan.journals else _journal(plan.roots[0], plan.subject)
     for path in plan.paths:
         _check(path, plan.roots)
     before = _read(journal)
@@ -146,7 +156,12 @@ def erase(plan: Plan) -> Report:
     kinds = Counter(before.get("kinds", {})) if before else Counter(plan.kinds())
     files = [path for path in _files(plan.paths) if not path.is_symlink()]
     count, size = max(count, len(files)), max(size, sum(path.stat().st_size for path in files))
-    state = {"subject": plan.subject, "paths": {str(path): kind for path, kind in plan.paths.items()}, "proof": plan.proof}
+    state = {
+        "subject": plan.subject,
+        "paths": {str(path): kind for path, kind in plan.paths.items()},
+        "proof": plan.proof,
+        "folders": plan.folders,
+    }
     write_json(journal, {**state, "kinds": kinds, "files": count, "bytes": size})
     retained = list(plan.retained)
     if plan.tracked:
@@ -164,7 +179,8 @@ def erase(plan: Plan) -> Report:
     left = _left(plan)
     report = Report(dict(kinds), count, size, left, retained + ELSEWHERE)
     _record(plan.roots[0], report)
-    journal.unlink(missing_ok=True)
+    for path in {journal, *plan.journals}:
+        path.unlink(missing_ok=True)
     return report
 
 
@@ -172,14 +188,20 @@ def _left(plan: Plan) -> list[str]:
     """What a second look finds: by name, by hash, and as a word in names and texts of files, and in MLflow."""
     proof = {name: set(values) for name, values in plan.proof.items()}
     places = [*plan.roots, *(folder for folder in store_folders() if not any(folder.is_relative_to(root) for root in plan.roots))]
-    seen = traces.find(plan.subject, places, proof["photos"], proof["derived"])
-    left = [f"{path}: {kind}" for path, kind in seen.found.items()]
+    seen = _look(plan.subject, places, proof, sha256_file)
+    left = [f"{path}: {kind}" for path, kind in [*seen.found.items(), *seen.unsure.items()]]
     again = find_tracked(plan.subject, proof["made"], proof["runs"])
     left += [f"MLflow {run}: marked as deleted, not gone" for run in (again.runs if again else [])]
     left += [f"MLflow version {number} of {name}" for name, number in (again.versions if again else [])]
-    said = traces.mentions(plan.subject, places, [_journal(plan.roots[0], plan.subject), *seen.found])
+    said = mentions(plan.subject, places, [_journal(plan.roots[0], plan.subject), *plan.journals, *seen.found])
     left += [f"{path}: the name in its {where}" for path, where in said]
     return left + [f"MLflow {where}: the name" for where in find_mentions(plan.subject)]
+
+
+def _look(subject: str, places: Sequence[Path], proof: Mapping[str, set[str]], hashed: traces.Hash) -> traces.Traces:
+    """``traces.find`` with what a plan or its journal knows."""
+    known = {name: proof.get(name, set()) for name in ("sure", "photos", "aside", "derived")}
+    return traces.find(subject, places, hashed=hashed, **known)
 
 
 class Hashes:

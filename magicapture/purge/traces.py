@@ -1,4 +1,4 @@
-"""Where a person is below some folders: artifacts by their manifests, cached tensors by their metadata, copies by their hash.
+"""Where a person is below some folders: artifacts by their manifests, cached tensors by their metadata, pages by their tag, copies by hash.
 
 Nothing here writes. Symbolic links are never followed, so nothing outside the folders given is ever seen.
 """
@@ -14,34 +14,42 @@ from pathlib import Path
 from typing import Any
 
 from magicapture import recipe
-from magicapture.artifacts import MANIFEST, SUBJECTS, sha256_file, subjects_of
-from magicapture.data.subjects import UNNAMED
+from magicapture.artifacts import MANIFEST, sha256_file
+from magicapture.data import is_photo
+from magicapture.packs import PackError, load_pack
+from magicapture.purge import manifests
+from magicapture.purge.people import People
 from magicapture.search.best import SELECTION
 from magicapture.search.halving import RECORD, SHEET
 
 SESSION = re.compile(r"(inversion|tuning)-([0-9a-f]{16})")  # checkpoints of a lineage (training/session.py)
 RUN = re.compile(r"\d{8}-\d{6}")  # a run of the pipeline on this machine, below "stages" (components/local.py)
 TELLING = (".png", ".safetensors")  # of two people no two are equal, but for those of nobody
-EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-HEADER = 1 << 20  # no longer is the header of any tensor file written here
+SHOWING = (*TELLING, ".html")  # a copy of any other file (knobs, a tokenizer) may be anybody's
 TEXT = 64 << 20
 DESCRIPTION = "description.txt"
+#: What systems leave in a folder of pictures, with small copies of these.
+LEFTOVERS = (DESCRIPTION, "Thumbs.db", "desktop.ini")
 #: What `magicapture train` and `generate --best` leave beside their artifacts: places, pictures and scores of the person.
 RECORDS = (recipe.FILE, RECORD, SHEET, SELECTION)
+PACK = "pack.yaml"
 
 
 @dataclass
 class Traces:
     """What is a person's, and what proves it.
 
-    ``found``: file, or folder with all that is in it -> its kind; ``photos``, ``derived``: sha256 of photos and of files made of them;
-    ``made``, ``runs``: ids of makings and of MLflow runs that manifests tell of;
-    ``others``: who else is in what is found; ``people``: photos under the name that some set has in common, so one person's (more than
-    one group: perhaps people who share a name).
+    ``found``: file, or folder with all that is in it -> its kind; ``unsure``: what may be this person's and is left -> why;
+    ``photos``, ``derived``: sha256 of photos and of files made of them; ``sure``, ``aside``: of ``photos`` (:class:`People`); ``made``,
+    ``runs``: ids of makings and of MLflow runs that manifests tell of; ``others``: who else is in what is found; ``people``: photos under
+    the name that some set has in common, so one person's (more than one group: perhaps people who share a name).
     """
 
     found: dict[Path, str] = field(default_factory=dict)
+    unsure: dict[Path, str] = field(default_factory=dict)
     photos: set[str] = field(default_factory=set)
+    sure: set[str] = field(default_factory=set)
+    aside: set[str] = field(default_factory=set)
     derived: set[str] = field(default_factory=set)
     made: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)
@@ -54,42 +62,52 @@ class Traces:
 
 
 Hash = Callable[[Path], str]
+Artifacts = Mapping[Path, dict[str, Any]]
 
 
 def find(
-    subject: str, roots: Iterable[Path], photos: Iterable[str] = (), derived: Iterable[str] = (), hashed: Hash = sha256_file
+    subject: str,
+    roots: Iterable[Path],
+    sure: Iterable[str] = (),
+    derived: Iterable[str] = (),
+    hashed: Hash = sha256_file,
+    photos: Iterable[str] = (),
+    aside: Iterable[str] = (),
 ) -> Traces:
-    """All that is of ``subject`` below the roots (resolved folders). ``photos``, ``derived``: hashes that are known to be this person's."""
-    traces = Traces(photos=set(photos), derived=set(derived))
+    """All that is of ``subject`` below the roots (resolved folders).
+
+    ``sure``, ``derived``, ``photos``, ``aside``: hashes known before, as of :class:`Traces`.
+    """
     files = sorted({path for root in roots for path in walk(root) if path.is_symlink() or path.is_file()})  # no pipes: they would block
-    artifacts = {path.parent: manifest for path in files if path.name == MANIFEST and (manifest := _manifest(path))}
-    mine = _artifacts(subject, artifacts, traces)
+    artifacts = {path.parent: manifest for path in files if path.name == MANIFEST and (manifest := manifests.read(path))}
+    people = People(subject, [*artifacts.values()], sure, photos, aside)
+    traces = Traces(photos=people.photos, sure=people.sure, aside=people.aside, derived=set(derived))
+    mine = _artifacts(artifacts, people, traces)
     for folder in mine:
         traces.found[_run_of(folder)] = _kind(folder, artifacts[folder])
-        _learn(subject, folder, artifacts[folder], traces)
-    lineages = {artifacts[folder].get("lineage") for folder in mine}
+        _learn(subject, artifacts[folder], traces)
+    for folder in artifacts.keys() - mine:
+        if why := people.doubt(manifests.whose(artifacts[folder])):
+            traces.unsure[folder] = why
+    lineages = {artifacts[folder]["lineage"] for folder in mine} - {""}
     for session in {parent for path in files for parent in path.parents} - {*artifacts}:  # signed by no manifest: an older one's
         if (named := SESSION.fullmatch(session.name)) and named[2] in lineages:
             traces.found[session] = "checkpoints"
-    records = {above / name for folder in mine for above in [*folder.parents][:2] for name in RECORDS}
+    theirs = {above / name for folder in artifacts.keys() - mine for above in _above(folder) for name in RECORDS}
+    records = {above / name for folder in mine for above in _above(folder) for name in RECORDS} - theirs
     traces.found |= dict.fromkeys(records.intersection(files), "record of a run")
-    shared = _shared(artifacts, mine) | {EMPTY}
-    traces.derived |= {digest for folder in mine for digest in _files(artifacts[folder]).values()}
+    shared = _shared(artifacts, mine) | {manifests.EMPTY}
+    for folder in mine:
+        traces.derived |= _showing(artifacts[folder], hashed)
     traces.derived -= shared
-    _tensors(subject, files, traces)
-    theirs = {folder / name for folder, manifest in artifacts.items() if folder not in mine for name in _files(manifest)}
+    _signed(files, artifacts, mine, people, traces)
+    _copies(files, artifacts, mine, people, traces, hashed)
+    _leftovers(files, traces)
     for path in files:
-        if traces.covers(path) or path.is_symlink():
-            continue
-        if (digest := hashed(path)) in traces.photos:
-            traces.found[path] = "photo"
-        elif digest in traces.derived and path not in theirs:
-            traces.found[path] = "copy"
-    _words(files, traces)
-    for path in files:
-        if not traces.covers(path) and ((path.is_symlink() and traces.covers(path.resolve())) or _cached(path, traces)):
+        if not traces.covers(path) and ((path.is_symlink() and traces.covers(Path(os.path.realpath(path)))) or _cached(path, traces)):
             traces.found[path] = "link" if path.is_symlink() else "cache entry"
     traces.found = {path: kind for path, kind in traces.found.items() if not any(parent in traces.found for parent in path.parents)}
+    traces.unsure = {path: why for path, why in traces.unsure.items() if not traces.covers(path)}
     return traces
 
 
@@ -104,69 +122,13 @@ def walk(root: Path) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def word(name: str) -> re.Pattern[str]:
-    """The name as a word of its own, in letters of any size; what is joined to it by - or _ is another word."""
-    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", re.IGNORECASE)
-
-
-def mentions(subject: str, roots: Iterable[Path], but: Iterable[Path] = ()) -> list[tuple[Path, str]]:
-    """(path, "name" or "text") of what is called by the subject, or is text in which the name stands as a word of its own."""
-    named, left = word(subject), set(but)
-    found: dict[Path, str] = {}
-    for root in roots:
-        for path in walk(root):
-            if path in left:
-                continue
-            if named.search(str(path.relative_to(root))) or (path.is_symlink() and named.search(str(path.readlink()))):
-                found[path] = "name"
-            elif not path.is_symlink() and named.search(_text(path)):
-                found[path] = "text"
-        for folder, _, _ in os.walk(root):
-            path = Path(folder)
-            if (
-                ".git" not in path.parts
-                and path != root
-                and named.search(path.name)
-                and not any(other.is_relative_to(path) for other in found)
-            ):
-                found[path] = "name"
-    return sorted(found.items())
-
-
 def names_in(path: Path) -> set[str]:
     """Everybody whom the artifact with this manifest is of."""
-    manifest = _manifest(path)
-    return {*_whose(manifest)} if manifest else set()
+    manifest = manifests.read(path)
+    return {*manifests.whose(manifest)} if manifest else set()
 
 
-def _text(path: Path) -> str:
-    """A file's text, "" of what is none. A tensor file's is its header."""
-    if not path.is_file() or path.stat().st_size > TEXT:
-        return ""
-    with open(path, "rb") as file:
-        start = file.read(8192)
-        if path.suffix == ".safetensors":
-            return start.decode(errors="replace")
-        if b"\0" in start and not start.startswith(b"SQLite format 3"):
-            return ""
-        return (start + file.read()).decode(errors="replace")
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    """An artifact's manifest; {} for another tool's, and for one that cannot be read."""
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    ours = isinstance(data, dict) and isinstance(data.get("schema"), str) and ("files" in data or SUBJECTS in data)
-    return data if ours else {}
-
-
-def _files(manifest: Mapping[str, Any]) -> dict[str, str]:
-    return dict(manifest.get("files") or {})
-
-
-def _kind(folder: Path, manifest: Mapping[str, Any]) -> str:
+def _kind(folder: Path, manifest: manifests.Manifest) -> str:
     return "pipeline run" if _run_of(folder) != folder else str(manifest["schema"]).partition("/")[0]
 
 
@@ -178,125 +140,146 @@ def _run_of(folder: Path) -> Path:
     return folder
 
 
-def _artifacts(subject: str, artifacts: Mapping[Path, dict[str, Any]], traces: Traces) -> set[Path]:
-    """The artifacts of this person: recorded under the name, or with a photo that is known to be the person's.
+def _above(folder: Path) -> list[Path]:
+    """Where a run's records lie beside its artifacts: in their folder, and above a candidate's folder, which is named by its seed."""
+    return [folder.parent, *([folder.parent.parent] if folder.parent.name.startswith("seed-") else [])]
+
+
+def _artifacts(artifacts: Artifacts, people: People, traces: Traces) -> set[Path]:
+    """The artifacts of this person: recorded under the name, or with photos that are known to be the person's.
 
     Those written before names were recorded: by promotion.subject and concepts; by photos; by place, beside a prepared set that is the
     person's (in a folder without another's); and by a file that they share with what was found so far.
     """
     mine: set[Path] = set()
     while True:
-        for manifest in artifacts.values():
-            if subject in _whose(manifest):
-                traces.photos |= set(_whose(manifest)[subject])
-        grown = {folder for folder, manifest in artifacts.items() if _is_of(subject, manifest, traces.photos)}
-        for prepared in [folder for folder in grown if _unrecorded(artifacts[folder], "prepared")]:
-            beside = {folder for folder, manifest in artifacts.items() if folder.is_relative_to(prepared.parent) and _unrecorded(manifest)}
-            if all(folder in grown for folder in beside if _unrecorded(artifacts[folder], "prepared")):
+        grown = {folder for folder, manifest in artifacts.items() if people.owns(manifests.whose(manifest), _uses(manifest))}
+        for prepared in [folder for folder in grown if manifests.unrecorded(artifacts[folder], "prepared")]:
+            around = {path: manifest for path, manifest in artifacts.items() if path.is_relative_to(prepared.parent)}
+            beside = {path for path, manifest in around.items() if manifests.unrecorded(manifest)}
+            if all(path in grown for path in beside if manifests.unrecorded(artifacts[path], "prepared")):
                 grown |= beside
         runs = {_run_of(folder) for folder in mine | grown} - mine - grown
         grown |= {folder for folder in artifacts if _run_of(folder) in runs}
-        telling = {digest for folder in mine | grown for name, digest in _files(artifacts[folder]).items() if name.endswith(TELLING)}
+        telling = {digest for folder in mine | grown for name, digest in artifacts[folder]["files"].items() if name.endswith(TELLING)}
         telling = telling - _shared(artifacts, mine | grown) | traces.derived
-        grown |= {folder for folder, manifest in artifacts.items() if _unrecorded(manifest) and telling & {*_files(manifest).values()}}
+        for folder, manifest in artifacts.items():
+            if manifests.unrecorded(manifest) and telling & {*manifest["files"].values()}:
+                grown.add(folder)
         if grown <= mine:
             return mine
         mine |= grown
 
 
-def _unrecorded(manifest: Mapping[str, Any], kind: str = "") -> bool:
-    """Whether an artifact (of a kind) says nothing of whose it is: written before names were recorded, or made of such a one."""
-    return not manifest.get(SUBJECTS) and (not kind or str(manifest["schema"]).startswith(f"{kind}/"))
+def _uses(manifest: manifests.Manifest) -> set[str]:
+    return {item["sha256"] for item in manifests.sources(manifest)}
 
 
-def _whose(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
-    """``artifacts.subjects_of``; of an older manifest by its knobs and its concepts."""
-    if not _unrecorded(manifest):
-        return subjects_of(manifest)
-    whose: dict[str, list[str]] = {}
-    for item in _sources(manifest):
-        whose.setdefault(item.get("concept") or "", []).append(item.get("sha256", ""))
-    name = ((manifest.get("config") or {}).get("promotion") or {}).get("subject", UNNAMED)
-    if name != UNNAMED:
-        whose.setdefault(name, [])
-    return {name: photos for name, photos in whose.items() if name}
-
-
-def _sources(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return list((manifest.get("content") or {}).get("source") or []) if str(manifest["schema"]).startswith("prepared/") else []
-
-
-def _is_of(subject: str, manifest: Mapping[str, Any], photos: set[str]) -> bool:
-    known = {digest for own in subjects_of(manifest).values() for digest in own} | {item.get("sha256") for item in _sources(manifest)}
-    return subject in _whose(manifest) or bool(known & photos)
-
-
-def _shared(artifacts: Mapping[Path, dict[str, Any]], mine: Iterable[Path]) -> set[str]:
+def _shared(artifacts: Artifacts, mine: Iterable[Path]) -> set[str]:
     """Hashes that prove nothing: what shows only the look or the untuned model, masks, and whatever somebody else's artifact holds too."""
     shared: set[str] = set()
     own = set(mine)
     for folder, manifest in artifacts.items():
-        files = _files(manifest)
-        if folder not in own and not _unrecorded(manifest):
+        files = manifest["files"]
+        if folder not in own and not manifests.unrecorded(manifest):
             shared |= set(files.values())
         shared |= {digest for name, digest in files.items() if _of_nobody(name)}
-        for item in (manifest.get("content") or {}).get("items") or []:
+        for item in manifests.items(manifest):
             if item.get("kind") != "portrait":
-                shared |= {files[name] for name in (item.get("file"), item.get("before")) if name in files}
+                shared |= {files[name] for name in (str(item.get("file")), str(item.get("before"))) if name in files}
     return shared
 
 
 def _of_nobody(name: str) -> bool:
     path = Path(name)
-    look = path.parts[0] == "reference" or (path.parent.name == "attention" and path.name.startswith("reference"))
+    look = path.parts[:1] == ("reference",) or (path.parent.name == "attention" and path.name.startswith("reference"))
     return look or path.name.endswith((".mask.png", ".parsing.png"))
 
 
-def _learn(subject: str, folder: Path, manifest: Mapping[str, Any], traces: Traces) -> None:
-    content = manifest.get("content") or {}
-    traces.made |= {value for value in ((manifest.get("made") or {}).get("id"),) if value}
-    traces.runs |= {value for value in (content.get("run"),) if isinstance(value, str)}
-    traces.others |= {*_whose(manifest)} - {subject}
-    own = set(_whose(manifest).get(subject, ())) - {""}
+def _showing(manifest: manifests.Manifest, hashed: Hash) -> set[str]:
+    """Hashes of an artifact's files that show the person; of a whole exported model not the parts that are as the pack has them."""
+    files = {name: digest for name, digest in manifest["files"].items() if name.endswith(SHOWING)}
+    content = manifest["content"]
+    if content.get("format") != "pipeline":
+        return set(files.values())
+    trained = ("pictures/", "unet/", "text_encoder/", "text_encoder_2/")
+    files = {name: digest for name, digest in files.items() if name.startswith(trained)}
+    try:
+        pack = load_pack(str(manifest["config"].get("pack") or content.get("pack"))).path("diffusion")
+    except PackError:
+        return set(files.values())
+    return {digest for name, digest in files.items() if not (pack / name).is_file() or hashed(pack / name) != digest}
+
+
+def _learn(subject: str, manifest: manifests.Manifest, traces: Traces) -> None:
+    for ids, value in ((traces.made, manifest["made"].get("id")), (traces.runs, manifest["content"].get("run"))):
+        if isinstance(value, str) and value:
+            ids.add(value)
+    whose = manifests.whose(manifest)
+    traces.others |= {*whose} - {subject}
+    own = set(whose.get(subject, ()))
     if own:
         joined = [group for group in traces.people if group & own]
         traces.people = [group for group in traces.people if not group & own] + [own.union(*joined)]
 
 
-def _tensors(subject: str, files: Iterable[Path], traces: Traces) -> None:
-    """Cached latents: by their metadata; those without any, in a cache beside this person's checkpoints, may be the person's: they go."""
+def _signed(files: Iterable[Path], artifacts: Artifacts, mine: set[Path], people: People, traces: Traces) -> None:
+    """Files that say themselves whose they are: cached latents and pages. Latents that do not, in a cache beside this person's checkpoints,
+    may be the person's: they go."""
     beside = {path.parent / "latents" for path, kind in traces.found.items() if kind == "checkpoints"}
+    theirs = {folder / name for folder in artifacts.keys() - mine for name in artifacts[folder]["files"]}
     for path in files:
-        if ".safetensors" not in path.name or path.is_symlink() or traces.covers(path):
+        if path.is_symlink() or path in theirs or traces.covers(path):
             continue
-        recorded = _metadata(path).get(SUBJECTS)
-        if recorded is not None:
-            whose = subjects_of({SUBJECTS: json.loads(recorded)})
-            if subject in whose or any(traces.photos & set(own) for own in whose.values()):
+        if ".safetensors" in path.name:
+            whose = manifests.tensor_people(path)
+            unsigned = whose is None and path.parent in beside and not path.name.startswith("class-")
+            if unsigned or (whose is not None and people.owns(whose)):
                 traces.found[path] = "latents"
-        elif path.parent in beside and not path.name.startswith("class-"):
-            traces.found[path] = "latents"
+        elif whose := manifests.page_people(path):
+            if people.owns(whose):
+                traces.found[path] = "page"
+                traces.others |= {*whose} - {people.subject}
+            elif why := people.doubt(whose):
+                traces.unsure[path] = why
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    """A safetensors file's metadata, of one cut off too: what a killed writer left has its header first."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        text = file.read(length) if length <= HEADER else b""
-    try:
-        return dict(json.loads(text).get("__metadata__") or {})
-    except (ValueError, AttributeError):
-        return {}
+def _copies(files: Iterable[Path], artifacts: Artifacts, mine: set[Path], people: People, traces: Traces, hashed: Hash) -> None:
+    """Photos and copies by their hash. A photo that is also among another's own stays where that person's photos lie, and is said; so
+    is a file in a pack, which is the program's, or whoever's made it."""
+    theirs = {folder / name for folder in artifacts.keys() - mine for name in artifacts[folder]["files"]}
+    others = {digest for folder in artifacts.keys() - mine for own in manifests.whose(artifacts[folder]).values() for digest in own}
+    packs = {path.parent for path in files if path.name == PACK}
+    known = {path: hashed(path) for path in files if not traces.covers(path) and not path.is_symlink()}
+    company: dict[Path, set[str]] = {}
+    for path, digest in known.items():
+        company.setdefault(path.parent, set()).add(digest)
+    for path, digest in known.items():
+        if digest in people.photos and is_photo(path):
+            beside = company[path.parent]
+            if digest in others and (not beside & (people.photos - others) or beside & (others - people.photos)):
+                traces.unsure[path] = "a photo given of this person that is also among another's own"
+            else:
+                traces.found[path] = "photo"
+        elif digest in traces.derived and path not in theirs:
+            if packs & {*path.parents}:
+                traces.unsure[path] = "equal to a file made of this person, but part of a pack"
+            else:
+                traces.found[path] = "copy"
 
 
-def _words(files: Iterable[Path], traces: Traces) -> None:
-    """The description.txt of a folder all of whose pictures are this person's."""
+def _leftovers(files: Iterable[Path], traces: Traces) -> None:
+    """What lies beside the photos in a folder all of whose pictures are this person's: its description, previews, empty pictures."""
     gone = {path.parent for path, kind in traces.found.items() if kind == "photo"}
     for folder in gone:
-        own = [path for path in files if path.parent == folder and not path.name.startswith(".")]
-        words = [path for path in own if path.name == DESCRIPTION]
-        if words and all(path in traces.found for path in own if path.name != DESCRIPTION):
-            traces.found[words[0]] = "description"
+        own = [path for path in files if path.parent == folder and not path.name.startswith(".") and path not in traces.found]
+        left = [path for path in own if path.name in LEFTOVERS or (not path.is_symlink() and not path.stat().st_size and _image(path))]
+        if len(left) == len(own):
+            traces.found |= {path: "description" if path.name == DESCRIPTION else "leftover" for path in left}
+
+
+def _image(path: Path) -> bool:
+    return path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic")
 
 
 def _cached(path: Path, traces: Traces) -> bool:
@@ -308,7 +291,7 @@ def _cached(path: Path, traces: Traces) -> bool:
         return False
     try:
         entry = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return any(isinstance(uri, str) and traces.covers(Path(uri)) for uri in _uris(entry))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from magicapture.artifacts import lineage_key, sha256_file
+from magicapture.artifacts import lineage_key
 from magicapture.config import Config
-from magicapture.data import folder_name, local, name_subjects, pair_hash
+from magicapture.data import folder_name, local, name_subjects, pair_hash, photo_hashes
 from magicapture.faces.align import align
 from magicapture.faces.analysis import Face, FaceDetector
 from magicapture.faces.embed import Embedder
@@ -56,8 +56,8 @@ def _run(folders: Mapping[SetName, Path], out: Path, config: Config, called: str
     """``called``: the name of the photos' folder, which of an address is not that of the copy."""
     _check_folders(folders, out)
     paths = {name: scan_concepts(folder, WHAT[name]) for name, folder in folders.items()}
-    # Of every file that was given, of those that cannot be used too: they are photos of this person all the same.
-    hashes = {concept: sorted({sha256_file(path) for path in own if path.is_file()}) for concept, own in paths["source"].items()}
+    hashes = {concept: photo_hashes(own) for concept, own in paths["source"].items()}
+    subjects = name_subjects(hashes, called, config.promotion.subject)
     preparer = Preparer(config)
     kept = {name: {concept: preparer.prepare(name, found, concept) for concept, found in paths[name].items()} for name in SETS}
     _warn(preparer, kept)
@@ -78,10 +78,10 @@ def _run(folders: Mapping[SetName, Path], out: Path, config: Config, called: str
         set_aside=[{"set": aside.set, "name": aside.name, "reason": aside.reason} for aside in preparer.aside],
         warnings=preparer.warnings,
         descriptions={name: text for name, text in descriptions.items() if text},
-        sheet=render(verdicts, preparer.warnings, advice),
+        sheet=render(verdicts, preparer.warnings, advice, subjects=subjects),
         lineage=lineage_key(SCHEMA, *sorted(preparer.hashes), *descriptions.values(), config.digest("preprocess"), preparer.pack.digest()),
         config=config.model_dump(mode="json", include={"pack", "preprocess"}),
-        subjects=name_subjects(hashes, called, config.promotion.subject),
+        subjects=subjects,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from jinja2 import Environment
 
+from magicapture.artifacts import page_tag
 from magicapture.faces.analysis import Face
 from magicapture.faces.prepared import SETS, Picture, png
 from magicapture.references.verdict import Verdict
@@ -19,6 +20,7 @@ _YELLOW, _GREEN = (255, 220, 0), (0, 255, 120)
 
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+{{ tag | safe }}
 <title>{{ title }}</title>
 <style>
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.2rem; color: #222; background: #fff; }
@@ -48,8 +50,15 @@ figcaption { margin-top: .4rem; overflow-wrap: anywhere; }
 """
 
 
-def render(verdicts: Sequence[Verdict], warnings: Sequence[str] = (), advice: Sequence[str] = (), title: str = "Prepared set") -> str:
-    """The page as one string; pictures are inside it as data URIs, names are escaped. ``warnings`` and ``advice`` are of the whole set."""
+def render(
+    verdicts: Sequence[Verdict],
+    warnings: Sequence[str] = (),
+    advice: Sequence[str] = (),
+    title: str = "Prepared set",
+    subjects: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """The page as one string; pictures are inside it as data URIs, names are escaped. ``warnings`` and ``advice`` are of the whole set,
+    ``subjects`` says whose photos they are (``artifacts.subjects_of``)."""
     usable = {name: [v for v in verdicts if v.set == name and not v.severe] for name in SETS}
     aside = [verdict for verdict in verdicts if verdict.severe]
     objects = usable["source"] and all(verdict.picture is None or verdict.picture.box is None for verdict in usable["source"])
@@ -63,6 +72,7 @@ def render(verdicts: Sequence[Verdict], warnings: Sequence[str] = (), advice: Se
         .from_string(TEMPLATE)
         .render(
             title=title,
+            tag=page_tag(subjects or {}),
             groups=[(heading, [_card(verdict) for verdict in cards]) for heading, cards in groups.items()],
             counts={name: len(cards) for name, cards in usable.items()} | {"aside": len(aside)},
             warnings=warnings,

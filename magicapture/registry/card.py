@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from magicapture.config import Config
@@ -15,7 +16,7 @@ def card(name: str, config: Config, scores: Scores, tags: Mapping[str, str]) -> 
     """Markdown of at most a few thousand characters: it is the version's description too, which MLflow limits."""
     measures = "\n".join(f"| {measure} | {value:.4f} |" for measure, value in scores.means.items())
     lineage = "\n".join(f"- {key}: `{tags[key]}`" for key in LINEAGE if tags.get(key))
-    prompt = config.generation.prompts[0].replace("`", "'")
+    prompt = json.dumps(config.generation.prompts[0].replace("`", "'"), ensure_ascii=False)  # Python reads it too
     return f"""# {name}
 
 Portraits of **{config.promotion.subject}** in the look **{config.promotion.style}**: LoRA and learnt tokens for the pack `{config.pack}`.
@@ -29,7 +30,7 @@ Measured by the judge under protocol `{scores.protocol}`; only scores of one pro
 
 ```python
 import mlflow
-mlflow.pyfunc.load_model("models:/{name}@champion").predict(["{prompt}"])  # PNG bytes
+mlflow.pyfunc.load_model("models:/{name}@champion").predict([{prompt}])  # PNG bytes
 ```
 
 {lineage}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicapture.registry.models import CHALLENGER, CHAMPION, HISTORY, find_model, find_number, versions
-from magicapture.registry.tracking import RegistryError, Tracker, tracking_uri
+from magicapture.registry.tracking import RegistryError, Tracker, store_exists, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -43,7 +42,7 @@ def show_model(name: str, version: str | None = None) -> dict[str, Any]:
 def _reading() -> Tracker:
     """Connected, without making a store where there is none."""
     uri = tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    if not store_exists(uri):
         raise RegistryError(f"no store at {uri}; run a pipeline first, or say where the models are: MLFLOW_TRACKING_URI")
     return Tracker.connect()
 

@@ -240,18 +240,29 @@ def _config(tracker: Tracker, entry: ModelVersion, policy: Mapping[str, object] 
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = mlflow.artifacts.download_artifacts(
-                run_id=entry.run_id, artifact_path="config.yaml", dst_path=folder, tracking_uri=tracker.uri
-            )
-        except Exception as error:
+        if not _carries(tracker, entry.run_id, "config.yaml"):
             raise RegistryError(
                 f"version {entry.version} of {entry.name} carries no config.yaml: it was not registered by MagiCapture; use --force"
-            ) from error
+            )
+        path = mlflow.artifacts.download_artifacts(
+            run_id=entry.run_id, artifact_path="config.yaml", dst_path=folder, tracking_uri=tracker.uri
+        )
         data = yaml.safe_load(Path(path).read_text())
     if policy is not None:
         data.setdefault("promotion", {})["policy"] = dict(policy)
     return load_config(data)
+
+
+def _carries(tracker: Tracker, run: str | None, name: str) -> bool:
+    """Whether a run has such an artifact; a store that does not answer is no answer, and raises."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(run) and any(entry.path == name for entry in tracker.client.list_artifacts(run))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
 
 
 def read_policy(file: Path) -> dict[str, object]:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicapture.artifacts import SUBJECTS
-from magicapture.data.subjects import UNNAMED
+from magicapture.data.subjects import UNNAMED, word
 from magicapture.registry.lock import FileLock, choose
 from magicapture.registry.models import HISTORY
-from magicapture.registry.tracking import Tracker, shown, tracking_uri
+from magicapture.registry.tracking import Tracker, shown, store_exists, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -122,18 +121,18 @@ def find_mentions(subject: str) -> list[str]:
     tracker = _connect()
     if tracker is None:
         return []
-    word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(subject)}(?![A-Za-z0-9])", re.IGNORECASE)
+    named = word(subject)
     backend = _backend(tracker.uri)
     with tracker.guarded():
         if backend:
-            return sorted({where for where, text in _texts(backend, subject) if word.search(text)})
+            return sorted({where for where, text in _texts(backend, subject) if named.search(text)})
         found = []
         for run in _runs(tracker):
             texts = {"name": run.info.run_name or "", **run.data.tags, **run.data.params}
-            found += [f"run {run.info.run_id}: {key}" for key, text in texts.items() if word.search(str(text))]
+            found += [f"run {run.info.run_id}: {key}" for key, text in texts.items() if named.search(str(text))]
         for entry in _versions(tracker):
             texts = {"name": entry.name, "description": entry.description or "", **entry.tags}
-            found += [f"version {entry.version} of {entry.name}: {key}" for key, text in texts.items() if word.search(str(text))]
+            found += [f"version {entry.version} of {entry.name}: {key}" for key, text in texts.items() if named.search(str(text))]
         return found
 
 
@@ -146,10 +145,7 @@ def store_folders() -> list[Path]:
 
 def _connect() -> Tracker | None:
     """Connected, without making a store or an experiment where there is none."""
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
-        return None
-    return Tracker.connect(None)
+    return Tracker.connect(None) if store_exists(tracking_uri()) else None
 
 
 def _backend(uri: str) -> str:
@@ -209,15 +205,24 @@ def _pages(search: Callable[..., Any]) -> Iterator[Any]:
 
 def _whose(run: Run) -> list[str]:
     """By its tag; of a run from before there was one by its knobs."""
-    tagged = run.data.tags.get(SUBJECTS)
+    tagged = _names(run.data.tags.get(SUBJECTS))
     named = run.data.params.get("promotion.subject", UNNAMED)
-    return list(json.loads(tagged)) if tagged else [named] if named != UNNAMED else []
+    return tagged if tagged is not None else [named] if named != UNNAMED else []
 
 
 def _version_is_of(entry: ModelVersion, subject: str) -> bool:
     """By its tag; of one from before there was one by its model's name, <model_name>.<subject>.<style>."""
-    tagged = entry.tags.get(SUBJECTS)
-    return subject in json.loads(tagged) if tagged else subject != UNNAMED and entry.name.split(".")[-2:-1] == [subject]
+    tagged = _names(entry.tags.get(SUBJECTS))
+    return subject in tagged if tagged is not None else subject != UNNAMED and entry.name.split(".")[-2:-1] == [subject]
+
+
+def _names(text: str | None) -> list[str] | None:
+    """The list in a tag of ours; None where there is no such tag, or a stranger's of the same key."""
+    try:
+        names = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def _drop_version(tracker: Tracker, name: str, number: str) -> None:
@@ -230,8 +235,9 @@ def _drop_version(tracker: Tracker, name: str, number: str) -> None:
 
 def _forget_champions(tracker: Tracker, name: str, gone: set[str]) -> None:
     """A shared model's list of champions without the versions that are gone; whoever is next promoted is judged as the first."""
-    past = json.loads(tracker.client.get_registered_model(name).tags.get(HISTORY, "[]"))
-    tracker.client.set_registered_model_tag(name, HISTORY, json.dumps([number for number in past if number not in gone]))
+    past = _names(tracker.client.get_registered_model(name).tags.get(HISTORY))
+    if past is not None:
+        tracker.client.set_registered_model_tag(name, HISTORY, json.dumps([number for number in past if number not in gone]))
 
 
 def _drop_run(tracker: Tracker, run: str) -> None:
@@ -278,7 +284,7 @@ def _drop_rows(backend: str, subject: str, found: Tracked) -> None:
         versions = {(name, int(number)) for name, number in found.versions}
         # Those that somebody deleted before: no search tells of them, yet their tags are there.
         tagged = session.query(SqlModelVersionTag).filter(SqlModelVersionTag.key == SUBJECTS)
-        versions |= {(tag.name, tag.version) for tag in tagged if subject in json.loads(tag.value)}
+        versions |= {(tag.name, tag.version) for tag in tagged if subject in (_names(tag.value) or ())}
         for name, number in versions:
             for table in (SqlModelVersionTag, SqlModelVersion):
                 session.query(table).filter(table.name == name, table.version == number).delete(synchronize_session=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import ssl
 import threading
@@ -26,6 +27,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DURATION = 30
 TIMEOUT = 10.0
 Body = dict[str, Any]
+logger = logging.getLogger(__name__)
 
 
 def in_cluster() -> bool:
@@ -40,8 +42,8 @@ class Lease:
     """
 
     def __init__(self, name: str, server: str, namespace: str, account: Path = ACCOUNT, duration: int = DURATION) -> None:
-        # Names of Leases are lower-case and short; the model's own name is an annotation.
-        self.model, self.lease = name, f"magicapture-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        # Names of Leases are lower-case and short; the model's own name, with the person's in it, does not stay in the cluster.
+        self.lease = f"magicapture-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         self.collection = f"{server.rstrip('/')}/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self.namespace, self.account, self.duration = namespace, account, duration
         self.identity = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}"
@@ -65,12 +67,13 @@ class Lease:
         found = self._call("GET", self.lease)
         asked = time.monotonic()
         if found is None:
-            metadata = {"name": self.lease, "namespace": self.namespace, "annotations": {"magicapture/model": self.model}}
+            metadata = {"name": self.lease, "namespace": self.namespace}
             made = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._spec(0)}
             self.body = self._call("POST", "", made)
         elif self._taken(found):
             return False
         else:
+            (found["metadata"].get("annotations") or {}).pop("magicapture/model", None)  # older versions wrote the name there
             found["spec"] = self._spec(found.get("spec", {}).get("leaseTransitions", 0) + 1)
             self.body = self._call("PUT", self.lease, found)
         if self.body is None:
@@ -95,8 +98,8 @@ class Lease:
             try:
                 self.body["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                 self._call("PUT", self.lease, self.body)
-            except TrackingDown:
-                pass
+            except (TrackingDown, RegistryError) as error:
+                logger.warning("The lease could not be given back, so the next one waits up to %d s: %s", self.duration, error)
             self.body = None
 
     def _taken(self, found: Body) -> bool:

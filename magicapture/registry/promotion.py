@@ -112,6 +112,13 @@ def _read(candidates: Sequence[Candidate], run: str | Path | None, tags: dict[st
         for kind, folder in folders[-1].items():
             if kind != "prepared" or len(folders) == 1:  # one prepared set serves every seed
                 stages.append(read_stage(kind, folder, "" if kind == "prepared" else seeds[-1]))
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice and tags is None:  # what an older outbox holds is sent as it is
+        given = ", ".join(str(own["adapter"]) for own in folders)
+        raise ArtifactError(
+            f"several candidates are of training seed {', '.join(twice)}: {given}; expected one of each seed, by which its runs are named: "
+            "give the better one alone"
+        )
     if run is not None:
         content = read_manifest(run, "run")["content"]
         tags, parent = content["tags"] | {JOB_TAG: content["job"]}, content["run"]
@@ -132,10 +139,19 @@ def _folders(candidate: Candidate) -> dict[str, Path]:
     read_manifest(evaluation, "evaluation")
     found = {}
     for manifest in (*evaluation.parent.parent.glob(f"*/{MANIFEST}"), *evaluation.parent.glob(f"*/{MANIFEST}")):
-        kind = json.loads(manifest.read_text())["schema"].partition("/")[0]
+        kind = _kind(manifest)
         if kind in STAGES:
             found[kind] = manifest.parent
     return found | {"evaluation": evaluation}
+
+
+def _kind(manifest: Path) -> str:
+    """Of an artifact; "" of another tool's manifest.json."""
+    try:
+        data = json.loads(manifest.read_text())
+    except ValueError:
+        return ""
+    return str(data.get("schema", "")).partition("/")[0] if isinstance(data, dict) else ""
 
 
 def _send_or_explain(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain | None) -> dict[str, Any]:

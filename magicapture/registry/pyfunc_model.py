@@ -50,7 +50,9 @@ def read_input(model_input: Any) -> tuple[list[str], list[int]]:
     rows = [{"prompt": row} if isinstance(row, str) else row for row in model_input]
     if not rows or not all(isinstance(row, Mapping) and isinstance(row.get("prompt"), str) for row in rows):
         raise ValueError("expected prompts: a string, a list of strings, or a DataFrame with a column 'prompt' (and optionally 'seed')")
-    return [row["prompt"] for row in rows], [int(row.get("seed", index)) for index, row in enumerate(rows)]
+    # A DataFrame says NaN, which is not equal to itself, where a row has no seed.
+    seeds = [index if (seed := row.get("seed")) is None or seed != seed else int(seed) for index, row in enumerate(rows)]
+    return [row["prompt"] for row in rows], seeds
 
 
 mlflow.models.set_model(Portraits())

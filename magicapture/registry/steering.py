@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from magicapture.artifacts import read_manifest
@@ -41,6 +42,7 @@ def run_page(run: str | Path) -> str:
     """Address of the MLflow page of a ``run/1`` artifact's parent run, below MLFLOW_UI or the tracking server; "" for a local store."""
     held = read_manifest(run, "run")["content"]["run"]
     host = (os.environ.get("MLFLOW_UI") or os.environ.get("MLFLOW_TRACKING_URI") or "").rstrip("/")
+    host = re.sub(r"//[^/]*@", "//", host)  # user and password: the page's address is shown to everybody
     if held is None or not host.startswith(("http://", "https://")):
         return ""
     try:

@@ -60,6 +60,11 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def store_exists(uri: str) -> bool:
+    """False for a sqlite store that is not there, which connecting would make; True for any other address."""
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+
+
 class Tracker:
     """A connected tracking server; made by :meth:`connect`."""
 

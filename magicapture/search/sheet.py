@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from magicapture.artifacts import MANIFEST, read_manifest
+from magicapture.artifacts import MANIFEST, page_tag, read_manifest, subjects_of
 from magicapture.evaluation.charts import line_chart
 from magicapture.evaluation.pictures import data_uri
 
@@ -31,8 +31,12 @@ def render(out: Path, record: Mapping[str, Any]) -> str:
         row["steps"] = row["checks"][-1]["step"] if row["checks"] else 0
         row["cpu_seconds"] = sum(check["cpu_seconds"] for check in row["checks"]) + row.get("failed_cpu_seconds", 0)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    adapters = [out / name / "adapter" for name in record["candidates"]]
+    whose = subjects_of(*(read_manifest(adapter, "adapter") for adapter in adapters if (adapter / MANIFEST).is_file()))
     page = environment.from_string(Path(__file__).with_name("sheet.html.j2").read_text())
-    return page.render(rows=rows, inversions=record["inversions"], cost=record["cost"], seeds=len({row["seed"] for row in rows}))
+    return page.render(
+        rows=rows, tag=page_tag(whose), inversions=record["inversions"], cost=record["cost"], seeds=len({row["seed"] for row in rows})
+    )
 
 
 def _shown(adapter: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import method
 from benchmarks.method_sheet import table
+from magicapture.artifacts import writing
 
 
 def test_every_method_is_a_configuration_of_both_bases() -> None:
@@ -29,6 +30,29 @@ def test_folders_of_people_and_looks_are_paired(tmp_path: Path) -> None:
     assert [(case.person, case.look) for case in cases] == [("ann", "noir"), ("bob", "noir")] and len({case.folder for case in cases}) == 2
     with pytest.raises(SystemExit, match="two folders that hold a folder for each person and look"):
         method.cases_of(tmp_path / "out", str(tmp_path / "people/ann"), str(tmp_path / "looks"), "test", quick=False)
+
+
+@pytest.mark.parametrize(("people", "looks"), [("10", "looks"), ("people", "3"), ("nowhere", "looks")])
+def test_a_number_and_a_folder_or_none_are_refused_in_words(
+    people: str, looks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("people/ann", "looks/noir"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(SystemExit, match="expected two numbers, or two folders"):
+        method.cases_of(tmp_path / "out", people, looks, "test", quick=False)
+
+
+def test_memory_is_told_by_the_process_that_trained_alone(tmp_path: Path) -> None:
+    with writing(tmp_path / "adapter", "adapter/1") as draft:
+        draft.content = {"train_seconds": 2.5, "last_step": 7}
+    assert method._cost(tmp_path / "adapter", trained_here=False) == {"seconds": 2.5, "steps": 7, "megabytes": None}
+    assert method._cost(tmp_path / "adapter", trained_here=True)["megabytes"] > 10
+    rows = [_row("ann", "magicapture", [0.2]) | {"megabytes": None}, _row("ann", "dreambooth", [0.2]), _row("bob", "dreambooth", [0.2])]
+    rows[1]["megabytes"] = None
+    summary = method.summarise(rows)
+    assert "megabytes" not in summary["magicapture"] and summary["dreambooth"]["megabytes"] == 900
+    assert "| MagiCapture |" in table(["magicapture", "dreambooth"], summary)
 
 
 def _row(person: str, name: str, csim: list[float | None], **more: list[float]) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from typer.testing import CliRunner
 
-from magicapture.artifacts import ArtifactError, writing
+from magicapture.artifacts import MANIFEST, ArtifactError, page_tag, writing
 from magicapture.cli import app
 from magicapture.config import load_config
 from magicapture.evaluation import gallery, ranking
@@ -66,6 +67,27 @@ def test_the_best_seed_speaks_for_a_run(runs: tuple[Path, Path]) -> None:
     assert long["scores"]["identity"]["mean"] == pytest.approx(0.6) and long["scores"]["identity"]["low"] < 0.6
     for folder in (runs[1] / "seed-0", runs[1] / "seed-0/evaluation"):
         assert gallery.find_evaluation(folder) == (runs[1] / "seed-0/evaluation").resolve()
+
+
+def test_the_seed_that_train_chose_speaks_not_an_earlier_trainings(tmp_path: Path) -> None:
+    """`train --seed 0`, then `--seed 1` with the same --out: the first one's evaluation stays there."""
+    for seed, identity in ((0, 0.9), (1, 0.2)):
+        run(tmp_path / f"seed-{seed}/evaluation", {1: identity, 2: identity}, training=seed)
+    (tmp_path / "search.json").write_text(json.dumps({"winner": "seed-1"}))
+    assert gallery.find_evaluation(tmp_path) == (tmp_path / "seed-1/evaluation").resolve()
+    shutil.rmtree(tmp_path / "seed-1/evaluation")
+    with pytest.raises(ArtifactError, match="holds none"):
+        gallery.find_evaluation(tmp_path)
+
+
+def test_the_page_tells_purge_whose_pictures_it_holds(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    page = gallery.render(gallery.compare(runs))
+    assert page_tag({"anna": []}) in page  # of runs from before manifests told: by promotion.subject
+    other = Path(shutil.copytree(runs[0], tmp_path / "plain"))
+    manifest = other / "seed-0/evaluation" / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"subjects": {'ben"<': ["1"]}}))
+    page = gallery.render(gallery.compare([other, runs[1]]))
+    assert page_tag({'ben"<': ["1"], "anna": []}) in page and 'ben"<' not in page
 
 
 def test_differences_are_between_pictures_of_the_same_prompt_and_seed(runs: tuple[Path, Path]) -> None:

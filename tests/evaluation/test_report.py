@@ -52,6 +52,12 @@ def test_what_has_one_value_cannot_be_filtered_by(page: Path) -> None:
     assert report._filters(rows) == [("prompt", "Prompt", ["a", "b"]), ("tokens", "Subject and look", ["[V1:x] [V2]", "[V1:y] [V2]"])]
 
 
+def test_a_filters_value_is_the_prompt_itself(page: Path) -> None:
+    """An option's text is told with its spaces collapsed, and a prompt with two in a row would filter to nothing."""
+    options = re.findall(r"<option([^>]*)>", page.read_text())
+    assert len(options) > 3 and all(option.startswith(' value="') for option in options)
+
+
 def test_nothing_is_asked_of_the_network(page: Path) -> None:
     html = page.read_text()
     assert not re.findall(r"(?:src|href|action)=\"(?!data:|#[a-z])[^\"]", html)

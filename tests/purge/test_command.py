@@ -43,3 +43,14 @@ def test_the_guides_commands(sqlite: Path) -> None:
     assert "found nothing" in result.stdout and bytes_with(SHE, here) == []
     again = run(here, real)
     assert again.returncode == 2 and f"nothing is of '{SHE}'" in again.stderr and "Traceback" not in again.stderr
+
+
+def test_it_needs_no_package_but_the_registrys() -> None:
+    """It runs in a pod of that image, which reads no pictures."""
+    code = (
+        "import sys, magicapture.purge; print([name for name in ('PIL', 'cv2', 'onnxruntime', 'torch', 'jinja2') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        (sys.executable, "-c", code), cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"

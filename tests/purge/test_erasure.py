@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from magicapture.artifacts import MANIFEST
-from magicapture.purge import PurgeError, erase, find
+from magicapture.artifacts import MANIFEST, sha256_file, writing
+from magicapture.purge import PurgeError, erase, erasure, find
 from magicapture.registry.tracking import Tracker
 from tests.purge.people import HE, SHADES, SHE, bytes_with, make_person, tree
 from tests.registry.artifacts import make_candidate
@@ -109,6 +110,37 @@ def test_killed_half_way_it_goes_on(here: Path, when: tuple[str, str, int]) -> N
     report = erase(find(SHE, [here / "runs", here / "photos"]))
     assert report.left == [] and bytes_with(SHE, here) == [] and not plan.exists()
     assert report.kinds["photo"] == 2 and (here / "photos" / HE / "0.png").is_file()
+
+
+def test_interrupted_in_the_second_look_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even though the folder that --photos named is gone, and the folders are given in another order."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    photos, runs = tmp_path / "photos", tmp_path / "runs"
+    for folder, name in (("anna", "0"), ("anna", "1"), ("ben", "2")):
+        (photos / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (int(name), 0, 0)).save(photos / folder / f"{name}.png")
+    with writing(runs / "set", "images/1", subjects={"anna": [sha256_file(photos / "anna" / "0.png")]}) as draft:
+        shutil.copyfile(photos / "anna" / "0.png", draft.path / "0.png")
+    given = [photos / "anna"]
+    with monkeypatch.context() as patch:
+
+        def stopped(plan: erasure.Plan) -> list[str]:
+            raise KeyboardInterrupt
+
+        patch.setattr(erasure, "_left", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            erase(find("anna", [photos, runs], given))
+    assert not (photos / "anna").exists() and len([*photos.glob(".purge-*.json")]) == 1
+    with pytest.raises(PurgeError, match="there is no such folder"):
+        find("ben", [photos, runs], given)
+    with pytest.raises(PurgeError, match="there is no such folder"):
+        find("anna", [photos, runs], [photos / "ana"])
+    report = erase(find("anna", [runs, photos], given))
+    assert report.left == [] and report.kinds["photo"] == 2 and not [*tmp_path.rglob(".purge-*.json")]
+    assert [path.name for path in photos.rglob("*.png")] == ["2.png"]
+    with pytest.raises(PurgeError, match="there is no such folder"):
+        find("anna", [runs, photos], given)
 
 
 def test_what_is_not_known_to_be_hers_is_said_and_stays(here: Path) -> None:

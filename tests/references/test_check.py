@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magicapture.artifacts import read_manifest
+from magicapture.artifacts import page_tag, read_manifest, sha256_file
 from magicapture.config import load_config
 from magicapture.references import run
 from magicapture.references.check import check
@@ -68,6 +68,8 @@ def test_json_sheet_and_status(pictures: Path, tmp_path: Path) -> None:
     good = next(entry for entry in said["pictures"] if entry["name"] == "1.jpg")
     assert good["problems"] == [] and good["measures"]["visible"] > 0.5 and abs(good["measures"]["tilt"]) < 20
     page = (tmp_path / "sheet.html").read_text()
+    photos = [path for path in (pictures / "person").iterdir() if path.suffix in (".png", ".jpg")]
+    assert page_tag({"person": sorted(map(sha256_file, photos))}) in page
     assert all(entry["name"] in page for entry in said["pictures"]) and page.count("its mask") >= 7
 
 

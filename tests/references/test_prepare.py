@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from magicapture import references
+from magicapture.artifacts import page_tag
 from magicapture.config import Config, load_config
 from magicapture.faces.align import align
 from magicapture.faces.analysis import FaceDetector
@@ -133,6 +134,16 @@ def test_bad_photos_are_set_aside_and_stop_nothing(good: Path, config: Config, s
     for name, reason in expected.items():
         assert reason in reasons[name] and f"{name} set aside: " in caplog.text
         assert name in (prepared.folder / "sheet.html").read_text()
+
+
+def test_only_photos_are_recorded_and_one_that_cannot_be_read_stops_nothing(good: Path, config: Config) -> None:
+    (good / "photos" / "desktop.ini").write_text("in every folder")
+    (good / "photos" / "empty.jpg").touch()
+    (good / "photos" / "failing.jpg").symlink_to("/proc/self/mem")  # opens, and fails when it is read
+    prepared = _run(good, config)
+    assert _reasons(prepared).keys() == {"desktop.ini", "empty.jpg", "failing.jpg"}
+    assert prepared.manifest["subjects"] == {"photos": sorted(item.sha256 for item in prepared.source)}
+    assert page_tag(prepared.manifest["subjects"]) in (prepared.folder / "sheet.html").read_text()
 
 
 def test_face_mask_and_embedding_are_of_one_person(good: Path, config: Config, save: Save) -> None:

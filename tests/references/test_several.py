@@ -62,8 +62,8 @@ def test_items_keep_their_concept_and_nobody_is_a_stranger_for_not_being_another
 
 
 def test_whose_photos_they_are_is_recorded_by_name_and_hash(several: Path, config: Config) -> None:
-    """Of every file given: of one that cannot be read, too."""
-    (several / "photos" / "ben" / "9.heic").write_bytes(b"no picture, yet his")
+    """Of every photo given: of one of a kind that is not read, too."""
+    (several / "photos" / "ben" / "9.heic").write_bytes(b"\0\0\0\x18ftypheic, not read, yet his")
     hashes = {name: sorted(sha256_file(path) for path in (several / "photos" / name).iterdir()) for name in ("anna", "ben")}
     assert run(several, config).manifest["subjects"] == hashes
     alone = PreparedSet.load(references.run(several / "photos" / "ben", several / "looks", several / "out", config))

@@ -45,6 +45,21 @@ def held(tracker: Tracker) -> dict[str, str]:
     return {alias: str(version) for alias, version in tracker.client.get_registered_model(NAME).aliases.items()}
 
 
+def test_a_store_that_does_not_answer_is_not_said_to_hold_no_knobs(add: Callable[..., None], tracker: Tracker) -> None:
+    """Nor does it lead to --force, as a version without them does."""
+    add("L1", 0.6)
+    add("L2", 0.5)
+    version = tracker.client.get_model_version(NAME, "2")
+    folder = Path(tracker.client.get_run(version.run_id).info.artifact_uri.removeprefix("file://"))
+    (folder / "config.yaml").rename(folder / "away.yaml")
+    (folder / "config.yaml").symlink_to("config.yaml")
+    with pytest.raises(TrackingDown, match="config.yaml"):
+        command("promote", NAME, "--version", "2")
+    (folder / "config.yaml").unlink()
+    with pytest.raises(RegistryError, match="carries no config.yaml.*use --force"):
+        command("promote", NAME, "--version", "2")
+
+
 def test_list_and_show_say_who_is_champion_and_why(add: Callable[..., None]) -> None:
     add("L1", 0.6)
     add("L2", 0.5)

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from magicapture.artifacts import ArtifactError, read_manifest, writing
 from magicapture.config import Config
-from magicapture.registry import TrackingDown, promote, track
+from magicapture.registry import TrackingDown, promote, promotion, track
 from magicapture.registry.decision import ScoreAgain
 from magicapture.registry.gate import read_scores
 from magicapture.registry.tracking import Tracker
@@ -75,6 +75,22 @@ def test_a_better_one_replaces_the_champion_a_worse_one_does_not(tracker: Tracke
     assert (tags["promotion.decision"], tags["promotion.reason"]) == ("challenger", said[1]["reason"])
     assert json.loads(tags["promotion.policy"])["false_promotion"] == 0.05
     assert float(tags["promotion.gain.selection"]) == pytest.approx(-0.1, abs=0.01)
+
+
+def test_two_candidates_of_one_seed_are_refused(tmp_path: Path) -> None:
+    """By its seed a candidate is logged and kept: one of them would be lost."""
+    candidates = [make_candidate(tmp_path / name, 3) for name in ("a", "b")]
+    with pytest.raises(ArtifactError, match=r"of training seed 3: .*a/seed-3/adapter, .*b/seed-3/adapter; .*give the better one alone"):
+        promote(candidates, tmp_path / "out", knobs())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"schema": 3}'])
+def test_another_tools_manifest_beside_an_evaluation(text: str, tmp_path: Path) -> None:
+    folders = make_candidate(tmp_path)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "manifest.json").write_text(text)
+    assert promotion._folders(folders["evaluation"]) == folders
 
 
 def test_a_version_carries_scores_card_report_and_its_best_portraits(tracker: Tracker, tmp_path: Path) -> None:

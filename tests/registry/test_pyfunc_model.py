@@ -18,6 +18,8 @@ from magicapture.registry import pyfunc_model
         (np.array(["a", "b"]), ["a", "b"], [0, 1]),
         (pd.DataFrame({"prompt": ["a", "b"], "seed": [5, 5]}), ["a", "b"], [5, 5]),
         (pd.DataFrame({"prompt": ["a"]}), ["a"], [0]),
+        (pd.DataFrame({"prompt": ["a", "b"], "seed": [5, None]}), ["a", "b"], [5, 1]),
+        ([{"prompt": "a"}, {"prompt": "b", "seed": None}], ["a", "b"], [0, 1]),
         (pd.DataFrame(["a", "b"]), ["a", "b"], [0, 1]),
     ],
 )

@@ -47,7 +47,7 @@ def test_run_and_pipeline_lead_to_each_other(run: Path, tracker: Tracker, monkey
     assert (tags[JOB_TAG], tags[URL_TAG]) == ("job-1", "http://kfp/#/runs/details/job-1")
     assert "(http://kfp/#/runs/details/job-1)" in tags["mlflow.note.content"]
     assert run_page(run) == ""  # a file has no page
-    monkeypatch.setenv("MLFLOW_UI", "http://mlflow.example.org/")
+    monkeypatch.setenv("MLFLOW_UI", "http://ann:s3cr@t@mlflow.example.org/")  # the link is for everybody
     assert run_page(run) == f"http://mlflow.example.org/#/experiments/{tracker.experiment}/runs/{held}"
 
 
