@@ -95,6 +95,7 @@ def train(
         config, out = run.config, run.out
         prepared = stages.preprocess(run.photos, run.looks, out / "prepared", config)
         found = search.run(prepared, out, config)
+        config = found.config
         for line in found.lines():
             typer.echo(line)
         images = stages.generate(found.adapter, found.folder / "images", config)
