@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from magicapture.mappings import explain, flatten, leaves, merge, shortened, without
 
 PRESETS = Path(__file__).parent / "presets"
 #: Short names in the section ``search`` -> knobs of its grid.
@@ -228,6 +230,7 @@ class Config(Section):
     postprocessing: Postprocessing = Postprocessing()
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
+    _untold: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="after")
     def _possible(self) -> Config:
@@ -263,30 +266,54 @@ class Config(Section):
         """The complete configuration as YAML, readable by :func:`load_config`."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
+    @property
+    def untold(self) -> list[str]:
+        """What stands at its default because nobody said it (``load_config``'s ``partial``), whole sections by their name."""
+        return shortened(self._untold, Config)
 
-def load_config(source: Config | Mapping[str, Any] | str | Path = "mini", overrides: Iterable[str] = ()) -> Config:
+    def recorded(self, *inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The knobs as an artifact's manifest keeps them: those that were said, and of the others what the manifests of the artifacts that
+        it is made of (``inputs``, the later before the earlier) keep. A default that nobody said is not there."""
+        known: dict[str, Any] = {}
+        for manifest in inputs:
+            known = merge(known, manifest.get("config") or {})
+        return merge(known, without(self.model_dump(mode="json"), self._untold))
+
+
+def load_config(
+    source: Config | Mapping[str, Any] | str | Path = "mini", overrides: Iterable[str] = (), *, partial: bool = False
+) -> Config:
     """Read a preset name, a YAML file or a mapping, apply ``a.b=value`` overrides, and validate.
 
-    A YAML file may name a ``preset:`` it starts from. Raises ConfigError naming knob, value and remedy.
+    A YAML file may name a ``preset:`` it starts from. ``partial``: the mapping is what a stage was given, or what an artifact keeps: a knob
+    that is not in it is not at its default but unknown (``Config.untold``, ``Config.recorded``). Raises ConfigError naming knob, value and
+    remedy.
     """
     if isinstance(source, Config):
-        data = source.model_dump(mode="json")
+        data, partial = without(source.model_dump(mode="json"), source._untold), bool(source._untold)
     elif isinstance(source, Mapping):
         data = dict(source)
     else:
         data = _read_yaml(source)
     if "preset" in data:
         preset = data.pop("preset")
-        data = _merge(_read_yaml(preset), data)
+        data = merge(_read_yaml(preset), data)
     for item in overrides:
         key, sign, value = item.partition("=")
         if not sign:
             raise ConfigError(f"override {item!r}: expected name=value, for example tuning.steps=50")
         _assign(data, key.strip(), yaml.safe_load(value))
+    untold = frozenset(leaves(Config)) - flatten(data).keys() if partial else frozenset[str]()
+    if "generation.prompts" in untold:  # the prompts of another thing are not at hand: its own word in the usual one
+        word = (data.get("training") or {}).get("class_word", "person")
+        prompts = [prompt.replace("[V1] person", f"[V1] {word}") for prompt in Generation().prompts]
+        data = merge(data, {"generation": {"prompts": prompts}})
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error, Config)) from None
+    config._untold = untold
+    return config
 
 
 def preset_names() -> list[str]:
@@ -313,16 +340,6 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
     return data
 
 
-def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
 def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, leaf = dotted.split(".")
     for name in parents:
@@ -331,28 +348,3 @@ def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
             raise ConfigError(f"override {dotted}: {name!r} is a single value, not a section")
         data = child
     data[leaf] = value
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, _names(Config), 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"valid sections: {', '.join(Config.model_fields)}"
-            lines.append(f"unknown knob {where!r}: {hint}")
-        elif where:
-            lines.append(f"{where} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}")
-        else:
-            lines.append(problem["msg"].removeprefix("Value error, "))
-    return "; ".join(lines)
-
-
-def _names(section: type[Section], prefix: str = "") -> list[str]:
-    names = []
-    for name, field in section.model_fields.items():
-        names.append(prefix + name)
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            names += _names(kind, f"{prefix}{name}.")
-    return names

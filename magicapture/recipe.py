@@ -34,11 +34,11 @@ from magicapture import options
 from magicapture.artifacts import write_text
 from magicapture.config import Config, load_config
 from magicapture.exits import STOPPED
+from magicapture.mappings import flatten
 from magicapture.search.plan import seeds
 
 FILE = "recipe.yaml"
 DEFAULT_PRESET = "mini"
-GRID = "search.grid"  # the one knob that is a mapping
 
 
 class RecipeError(ValueError):
@@ -62,7 +62,7 @@ class Recipe(BaseModel):
     def flat(self) -> dict[str, Any]:
         """The knobs by their dotted names."""
         search = {} if self.seeds is None else {"seeds": list(self.seeds)}
-        return {f"search.{name}": value for name, value in (self.search | search).items()} | dict(flatten(self.knobs))
+        return {f"search.{name}": value for name, value in (self.search | search).items()} | flatten(self.knobs)
 
     def text(self) -> str:
         """As YAML, what was not said left out."""
@@ -227,15 +227,6 @@ def changes(before: Recipe, now: Recipe) -> list[str]:
 def resume_command(out: Path) -> str:
     """What a person types to go on."""
     return f"magicapture train --resume --out {shlex.quote(str(out))}"
-
-
-def flatten(knobs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested knobs by dotted names."""
-    for name, value in knobs.items():
-        if isinstance(value, Mapping) and f"{prefix}{name}" != GRID:
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def value_of(config: Config, knob: str) -> Any:

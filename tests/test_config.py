@@ -128,3 +128,22 @@ def test_every_knob_says_what_it_is() -> None:
         for knob, field in fields.items():
             nested = isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields")
             assert nested or field.description, f"{name}.{knob} has no description"
+
+
+def test_what_a_stage_was_not_given_is_unknown_and_not_recorded() -> None:
+    given = {"pack": "p", "training": {"rows": 3, "class_word": "vase"}, "search": {"seeds": 2}}
+    config = load_config(given, partial=True)
+    assert config.recorded() == given
+    assert {"device", "tuning", "training.threads", "search.grid"} <= set(config.untold)
+    assert config.generation.prompts == ("a photo of a [V1] vase in the [V2] style",)  # those of the run are not at hand
+    more = load_config(config, ["tuning.lora.rank=2"])
+    assert more.recorded() == {**given, "tuning": {"lora": {"rank": 2}}}
+    assert "tuning" not in more.untold and "tuning.steps" in more.untold
+    inputs = {"config": {"pack": "q", "inversion": {"steps": 9}}}, {"config": {"inversion": {"steps": 8}, "training": {"rows": 1}}}
+    assert config.recorded(*inputs) == {**given, "inversion": {"steps": 8}}
+
+
+def test_a_configuration_that_was_told_whole_is_recorded_whole() -> None:
+    for config in (load_config("mini"), load_config({}), load_config(load_config("mini", ["tuning.steps=3"]).model_dump(), partial=True)):
+        assert config.untold == []
+        assert config.recorded({"config": {"tuning": {"steps": 1}}}) == config.model_dump(mode="json")

@@ -210,6 +210,13 @@ def unstacked(token: str, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def inversion_steps(manifest: Mapping[str, Any]) -> int | None:
+    """How many steps the tokens that an adapter was tuned from were learnt in; older adapters tell it by their knobs alone, or not."""
+    knobs: Mapping[str, Any] = manifest["config"].get("inversion") or {}
+    steps: int | None = manifest["content"].get("inversion_steps", knobs.get("steps"))
+    return steps
+
+
 def file_name(token: str) -> str:
     """A token as a file's name: "V1", "V1-anna" of "[V1:anna]"."""
     return token.strip("[]<>").replace(":", "-")  # no file system minds a dash

@@ -16,7 +16,18 @@ from torch import Tensor
 
 from magicapture.adapters import algebra
 from magicapture.adapters.base import Base, of_pack
-from magicapture.adapters.files import LORA_FILE, TOKENS_FILE, WEIGHTS_FILE, AdapterError, Stored, read, stacked, tensor_hash, write
+from magicapture.adapters.files import (
+    LORA_FILE,
+    TOKENS_FILE,
+    WEIGHTS_FILE,
+    AdapterError,
+    Stored,
+    inversion_steps,
+    read,
+    stacked,
+    tensor_hash,
+    write,
+)
 from magicapture.adapters.formats import read_embedding, read_lora, read_tensors
 from magicapture.adapters.layers import Layer, layers_of, stored_of, tokens_of
 from magicapture.artifacts import Draft, lineage_key, read_manifest, subjects_of, writing
@@ -25,6 +36,7 @@ from magicapture.faces.concepts import NAME
 from magicapture.packs import Pack, load_pack
 
 _PLAIN = re.compile(r"^\[(V\d+)\]")
+_KEPT = ("pack", "pack_digest", "trainable", "descriptions", "seed", "inversion_steps", "best_step", "last_step")
 
 
 def import_lora(
@@ -138,7 +150,7 @@ def describe(place: str | Path, base: Base | None = None) -> dict[str, Any]:
         known: dict[str, Any] = {
             "pack": content["pack"], "pack_digest": content["pack_digest"], "trainable": content.get("trainable", "lora"),
             "steps": None if content.get("best_step") is None else {  # of what was imported, nobody knows
-                "inversion": config["inversion"]["steps"], "tuning": content["best_step"]}, "seed": content.get("seed"),
+                "inversion": inversion_steps(manifest), "tuning": content["best_step"]}, "seed": content.get("seed"),
             "lineage": manifest["lineage"], "made_from": content.get("made_from", []), "scales": {
                 "unet": config["generation"]["unet_scale"], "text": config["generation"]["text_scale"]},
         }  # fmt: skip
@@ -229,7 +241,7 @@ def _derive(
 ) -> Path:
     """An adapter made of others: it keeps what the first says of its base and training."""
     first = manifests[0]["content"]
-    kept = {name: first.get(name) for name in ("pack", "pack_digest", "trainable", "descriptions", "seed", "best_step", "last_step")}
+    kept = {name: first.get(name) for name in _KEPT}
     recognisers = [manifest["content"].get("recogniser") for manifest in manifests]
     content = {
         **kept, "recogniser": next((recogniser for recogniser in recognisers if recogniser), None), "scores": [],

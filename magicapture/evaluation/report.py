@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
+from magicapture.artifacts import SUBJECTS
 from magicapture.config import Config
 from magicapture.evaluation import charts, page
 from magicapture.evaluation.pictures import data_uri, lit, tinted
@@ -74,7 +76,9 @@ def render(
     score = "Judge's cosine of the samples by step" if prepared.faces else "Structure and appearance of the samples by step"
     return page.render(
         "report.html.j2",
-        subject=config.promotion.subject,
+        subject=config.promotion.subject
+        if {"promotion", "promotion.subject"}.isdisjoint(config.untold)
+        else ", ".join(manifest.get(SUBJECTS) or {}),
         portraits=portraits,
         prompts=_distinct(portraits, "prompt"),
         filters=_filters(portraits),
@@ -101,7 +105,7 @@ def render(
         losses=_losses(training / "curves.jsonl"),
         adapter=adapter,
         facts=_facts(manifest, prepared, result, adapter, pack, lineage),
-        config=config.to_yaml(),
+        config=yaml.safe_dump(config.recorded(), sort_keys=False, allow_unicode=True),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from magicapture import stages
 from magicapture.artifacts import write_json
-from magicapture.config import Config, ConfigError
+from magicapture.config import Config, ConfigError, load_config
 from magicapture.search.halving import SearchError
 
 SELECTION = "selection.json"
@@ -38,7 +38,7 @@ def best_of(
     from magicapture.evaluation.ranking import choose
 
     out = Path(out)
-    drawn = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"baseline_images": 0})})
+    drawn = load_config(config, ["evaluation.baseline_images=0"])
     images = stages.generate(adapter, out / "images", drawn, prompts, seeds)
     evaluation = stages.evaluate(images, prepared, out / "evaluation", drawn)
     rows = choose(json.loads((evaluation / "scores.json").read_text())["items"], best)

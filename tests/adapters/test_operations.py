@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from magicapture import adapters
 from magicapture.adapters import AdapterError
 from magicapture.adapters.export import export
 from magicapture.adapters.operations import describe, import_lora, merge, resize, scale
-from magicapture.artifacts import ArtifactError, read_manifest
+from magicapture.artifacts import ArtifactError, read_manifest, write_json
 from magicapture.backbones import load_backbone
 from magicapture.packs import Pack
 from tests.adapters.artifact import PROMPT, config_of, latents_here, noise_of, stock_pipeline, tuned_of, write_adapter
@@ -220,3 +221,23 @@ def test_what_is_no_adapter_is_named(tmp_path: Path) -> None:
         describe(tmp_path)
     with pytest.raises(AdapterError, match="is not a file; expected a .safetensors file"):
         describe(tmp_path / "none.safetensors")
+
+
+def test_an_adapter_that_does_not_keep_all_knobs_tells_what_it_knows(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    """The pipeline's: its tuning was given its own sections, and no prompts."""
+    shutil.copytree(adapter, tmp_path / "a")
+    manifest = json.loads((adapter / "manifest.json").read_text())
+    for section in ("inversion", "postprocessing", "search"):
+        del manifest["config"][section]
+    del manifest["config"]["generation"]["prompts"]
+    manifest["content"]["inversion_steps"] = 77
+    write_json(tmp_path / "a/manifest.json", manifest)
+    assert describe(tmp_path / "a")["steps"] == {"inversion": 77, "tuning": 80}
+    export(scale(tmp_path / "a", tmp_path / "b", 1, 1), tmp_path / "out", "diffusers")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| Steps | 77 of inversion, 80 of tuning |" in card and f"'{PROMPT}'" in card
+    del manifest["content"]["inversion_steps"]
+    write_json(tmp_path / "a/manifest.json", manifest)
+    assert describe(tmp_path / "a")["steps"]["inversion"] is None
+    export(tmp_path / "a", tmp_path / "out", "diffusers")
+    assert "| Steps | 80 of tuning |" in (tmp_path / "out/README.md").read_text()
