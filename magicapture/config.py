@@ -18,15 +18,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from magicapture.mappings import explain, flatten, leaves, merge, shortened, without
+from magicapture.mappings import ConfigError as ConfigError
+from magicapture.mappings import assign, explain, flatten, leaves, merge, number, shortened, without
 
 PRESETS = Path(__file__).parent / "presets"
 #: Short names in the section ``search`` -> knobs of its grid.
 SHORT = {"lambda_id": "tuning.lambda_identity", "steps": "tuning.steps"}
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used: names the knob, the value given and what is expected."""
 
 
 class Section(BaseModel):
@@ -154,6 +151,8 @@ class Search(Section):
             if both:
                 raise ValueError(f"search.grid has {both[0]}, and so has its short name; give one of them")
             grid |= given
+        # YAML 1.1 takes 1e-5 for a word.
+        grid = {name: [number(value) for value in values] if isinstance(values, list | tuple) else values for name, values in grid.items()}
         return {name: value for name, value in data.items() if name not in SHORT} | ({"grid": grid} if grid else {})
 
 
@@ -295,14 +294,20 @@ def load_config(
         data = dict(source)
     else:
         data = _read_yaml(source)
-    if "preset" in data:
-        preset = data.pop("preset")
-        data = merge(_read_yaml(preset), data)
+    seen: list[str] = []
+    while "preset" in data:  # which may start from another
+        seen.append(str(data.pop("preset")))
+        if seen[-1] in seen[:-1]:
+            raise ConfigError(f"presets start from one another: {' -> '.join(seen)}; leave preset out of one of them")
+        data = merge(_read_yaml(seen[-1]), data)
     for item in overrides:
         key, sign, value = item.partition("=")
         if not sign:
             raise ConfigError(f"override {item!r}: expected name=value, for example tuning.steps=50")
-        _assign(data, key.strip(), yaml.safe_load(value))
+        try:
+            assign(data, key.strip(), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise ConfigError(f"override {item!r}: {value!r} is not YAML; put it in quotes: {key.strip()}={json.dumps(value)}") from None
     untold = frozenset(leaves(Config)) - flatten(data).keys() if partial else frozenset[str]()
     if "generation.prompts" in untold:  # the prompts of another thing are not at hand: its own word in the usual one
         word = (data.get("training") or {}).get("class_word", "person")
@@ -323,7 +328,7 @@ def preset_names() -> list[str]:
 
 def _read_yaml(source: str | Path) -> dict[str, Any]:
     path = Path(source)
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():  # a folder may be called like a preset
         path = PRESETS / f"{source}.yaml"
         if not path.is_file():
             near = difflib.get_close_matches(str(source), preset_names(), 1)
@@ -333,18 +338,8 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
         raise ConfigError(f"configuration file {path} does not exist")
     try:
         data = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of knobs, got {type(data).__name__}")
     return data
-
-
-def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, leaf = dotted.split(".")
-    for name in parents:
-        child = data.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"override {dotted}: {name!r} is a single value, not a section")
-        data = child
-    data[leaf] = value

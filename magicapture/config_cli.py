@@ -91,12 +91,12 @@ def _load(source: str, sets: list[str] | None) -> Config:
     """The configuration of a preset, a file, a run or an artifact, with overrides. Raises ConfigError."""
     from magicapture.artifacts import MANIFEST
     from magicapture.config import ConfigError, load_config
-    from magicapture.recipe import kept
+    from magicapture.recipe import base_of, kept
 
     folder = Path(source)
     run = kept(folder)
     if run is not None:
-        return load_config({"preset": run.preset, **run.knobs}, sets or ())
+        return load_config({**base_of(run), **run.knobs}, sets or ())
     if not (folder / MANIFEST).is_file():
         return load_config(source, sets or ())
     made_with = json.loads((folder / MANIFEST).read_text())["config"]

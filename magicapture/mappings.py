@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 #: The one knob that is a mapping itself.
 GRID = "search.grid"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: names the knob, the value given and what is expected."""
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -30,6 +35,22 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def assign(data: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a knob by its dotted name; raises ConfigError where a part of it is a value and no section."""
+    *parents, leaf = dotted.split(".")
+    for name in parents:
+        child = data.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {dotted}: {name!r} is a single value, not a section")
+        data = child
+    data[leaf] = value
+
+
+def number(value: Any) -> Any:
+    """A text that is a number in all but YAML 1.1, as 1e-5 is, as the number; anything else as it is."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+\.?\d*[eE][+-]?\d+", value) else value
 
 
 def without(data: Mapping[str, Any], names: Collection[str], prefix: str = "") -> dict[str, Any]:

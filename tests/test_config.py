@@ -147,3 +147,30 @@ def test_a_configuration_that_was_told_whole_is_recorded_whole() -> None:
     for config in (load_config("mini"), load_config({}), load_config(load_config("mini", ["tuning.steps=3"]).model_dump(), partial=True)):
         assert config.untold == []
         assert config.recorded({"config": {"tuning": {"steps": 1}}}) == config.model_dump(mode="json")
+
+
+def test_a_folder_called_like_a_preset_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config("mini").pack == "mini"
+
+
+def test_what_is_no_yaml_is_told_with_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not YAML; put it in quotes: generation\.negative_prompt=\"\[V1\] blurry\""):
+        load_config("mini", ["generation.negative_prompt=[V1] blurry"])
+    assert load_config("mini", ['generation.negative_prompt="[V1] blurry"']).generation.negative_prompt == "[V1] blurry"
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ConfigError, match="photo.jpg is not valid YAML"):
+        load_config(tmp_path / "photo.jpg")
+
+
+def test_a_grid_holds_numbers_however_they_are_written() -> None:
+    config = load_config("mini", ["search.grid={tuning.learning_rate: [1e-5, 2.0e-5], tuning.schedule: [linear]}"])
+    assert config.search.grid == {"tuning.learning_rate": (1e-5, 2e-5), "tuning.schedule": ("linear",)}
+
+
+def test_a_preset_may_start_from_a_preset_but_not_from_itself(tmp_path: Path) -> None:
+    assert load_config({"preset": "mini-dreambooth"}) == load_config("mini-dreambooth")
+    (tmp_path / "a.yaml").write_text(f"preset: {tmp_path / 'a.yaml'}")
+    with pytest.raises(ConfigError, match="start from one another"):
+        load_config(tmp_path / "a.yaml")

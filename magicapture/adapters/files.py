@@ -191,7 +191,7 @@ def stacked(tokens: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     encoders = sorted({name.rpartition(".")[2] if _SUFFIX.search(name) else "" for name in tokens})
     names = {_SUFFIX.sub("", name): 0 for name in sorted(tokens)}
     found: dict[str, dict[str, Tensor]] = {}
-    for token in (name for name in names if not _PART.search(name)):
+    for token in (name for name in names if not (_PART.search(name) and _PART.sub("", name) in names)):
         ends = {encoder: f".{encoder}" if encoder else "" for encoder in encoders}
         found[token] = {
             encoder: torch.stack([tokens[f"{part}{end}"] for part in parts_of(token, names)])

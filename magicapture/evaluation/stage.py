@@ -39,7 +39,9 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     config = load_config(config.recorded(sources.manifest, manifest), partial=True)
     pack = load_pack(config.pack)
     adapter = manifest["content"].get("adapter", {})
-    pleased = require_independent(pack, adapter.get("recogniser"), config.evaluation.allow_trained_network)
+    networks = adapter.get("recognisers") or [adapter.get("recogniser")]  # several: of an adapter that was merged
+    allow = config.evaluation.allow_trained_network
+    pleased = sorted({role for network in networks for role in require_independent(pack, network, allow)})
     if pleased:
         logger.warning("%s: the network trained against; its scores say nothing of likeness", " and ".join(pleased))
     measurer = Measurer(pack, sources, config.device, config.preprocess.second_face)

@@ -121,3 +121,11 @@ def test_what_is_not_known_of_the_pictures_is_not_claimed(portraits: Path, marke
     assert kept["postprocessing"] == read_manifest(portraits, "portraits")["config"]["postprocessing"]
     assert "weight_style: 2.0" in (page := (out / "report.html").read_text()) and "lambda_identity" not in page
     assert gallery.compare([out])["runs"][0]["subject"] == ""
+
+
+def test_neither_network_of_a_merged_adapter_may_judge(marker_set: Path, pack: Pack, tmp_path: Path) -> None:
+    networks = [{"role": role, "weights": "0", "onnx": None} for role in ("arcface", "judge")]
+    known = {"recogniser": networks[0], "recognisers": networks}
+    portraits = artifacts.marker_portraits(tmp_path / "portraits", {"portrait": [0]}, adapter=known)
+    with pytest.raises(PackError, match="judge .* are one"):
+        stages.evaluate(portraits, marker_set, tmp_path / "evaluation", artifacts.config(pack))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from magicapture.artifacts import read_manifest
+from magicapture.artifacts import ArtifactError, read_manifest
 from magicapture.cli import app
 from magicapture.config import ConfigError, load_config
 from magicapture.options import OptionsError
@@ -67,3 +67,9 @@ def _run(*arguments: str | Path) -> str:
     result = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def test_without_the_prepared_folder_nothing_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="name it with --prepared"):
+        best_of("adapter", tmp_path / "prepared", tmp_path / "out", CONFIG, 1, None, [1, 2])
+    assert not (tmp_path / "out").exists()
