@@ -275,7 +275,8 @@ class Config(Section):
         it is made of (``inputs``, the later before the earlier) keep. A default that nobody said is not there."""
         known: dict[str, Any] = {}
         for manifest in inputs:
-            known = merge(known, manifest.get("config") or {})
+            kept: Mapping[str, Any] = manifest.get("config") or {}
+            known = merge(known, without(kept, flatten(kept).keys() - set(leaves(Config))))  # older versions had knobs that are gone
         return merge(known, without(self.model_dump(mode="json"), self._untold))
 
 

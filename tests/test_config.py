@@ -141,6 +141,8 @@ def test_what_a_stage_was_not_given_is_unknown_and_not_recorded() -> None:
     assert "tuning" not in more.untold and "tuning.steps" in more.untold
     inputs = {"config": {"pack": "q", "inversion": {"steps": 9}}}, {"config": {"inversion": {"steps": 8}, "training": {"rows": 1}}}
     assert config.recorded(*inputs) == {**given, "inversion": {"steps": 8}}
+    older = {"config": {"preprocess": {"max_brightness": 1, "rim": 0.1}, "gone": {"a": 1}}}
+    assert load_config(config.recorded(older), partial=True).preprocess.rim == 0.1
 
 
 def test_a_configuration_that_was_told_whole_is_recorded_whole() -> None:

@@ -146,7 +146,8 @@ def _tools(facts: Facts) -> str:
 def _prompt(facts: Facts) -> str:
     """The first prompt of the adapter's configuration, of its first person and look, every vector of a token named."""
     names = sorted({name.removesuffix(".clip_l").removesuffix(".clip_g") for name in tokens_of(facts.stored)})
-    prompts = load_config(facts.manifest["config"], partial=True).generation.prompts  # a pipeline's adapter does not say them
+    kept = {name: facts.manifest["config"].get(name, {}) for name in ("training", "generation")}
+    prompts = load_config(kept, partial=True).generation.prompts  # a pipeline's adapter does not say them
     prompt = spread(prompts[0], names)[0]
     return spelt_out(prompt, dict.fromkeys(names, 0))
 
