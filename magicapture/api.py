@@ -13,6 +13,7 @@ where none is.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -85,8 +86,9 @@ class Person:
         artifact = stages.postprocess(images, folder.path / "portraits", config)
         items = read_manifest(artifact, "portraits")["content"]["items"]
         return Portraits(
-            [Portrait(artifact / item["file"], item["prompt"], item["seed"]) for item in items], artifact, self, config, folder
-        )
+            [Portrait(artifact / item["file"], item["prompt"], item["seed"], _folder=folder) for item in items],
+            artifact, self, config, folder,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Portrait:
     prompt: str
     seed: int
     scores: dict[str, Any] = field(default_factory=dict)
+    _folder: _Folder | None = field(default=None, repr=False, compare=False)  # a temporary one stays as long as the picture is used
 
 
 class Portraits(Sequence[Portrait]):
@@ -129,7 +132,10 @@ class Portraits(Sequence[Portrait]):
         return Portraits(portraits[:count], self.artifact, self.person, self.config, self._folder)
 
     def save(self, folder: stages.Folder) -> list[Path]:
-        """Write 0000.png, 0001.png, ... in this order and portraits.json ([{file, prompt, seed, scores}]); returns the pictures' paths."""
+        """Write 0000.png, 0001.png, ... in this order and portraits.json ([{file, prompt, seed, scores}]); returns the pictures' paths.
+
+        What an earlier call wrote there goes: pictures of that pattern that ``portraits.json`` named.
+        """
         paths = [Path(folder) / f"{number:04d}.png" for number in range(len(self))]
         for path, portrait in zip(paths, self, strict=True):
             write_bytes(path, portrait.file.read_bytes())
@@ -137,7 +143,12 @@ class Portraits(Sequence[Portrait]):
             {"file": path.name, "prompt": portrait.prompt, "seed": portrait.seed, "scores": portrait.scores}
             for path, portrait in zip(paths, self, strict=True)
         ]
-        write_json(Path(folder) / "portraits.json", rows)
+        earlier = Path(folder) / "portraits.json"
+        named = [row["file"] for row in json.loads(earlier.read_text())] if earlier.is_file() else []
+        write_json(earlier, rows)
+        for name in set(named) - {path.name for path in paths}:
+            if re.fullmatch(r"\d{4,}\.png", name):
+                (Path(folder) / name).unlink(missing_ok=True)
         return paths
 
 

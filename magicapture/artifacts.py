@@ -119,6 +119,22 @@ class Draft:
         self.content: dict[str, Any] = {}
 
 
+def kind_of(folder: str | Path) -> str:
+    """The kind of artifact that a folder holds, the part of ``schema`` before the slash; "" where it holds none. Raises ArtifactError."""
+    path = Path(folder) / MANIFEST
+    return str(_manifest(path).get("schema", "")).partition("/")[0] if path.is_file() else ""
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text())
+    except ValueError as error:  # neither JSON, nor text at all
+        raise ArtifactError(f"{path} is damaged ({error}); run the stage that writes it again, or restore the file") from None
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"{path} holds a {type(manifest).__name__}, expected a manifest of MagiCapture; name another folder")
+    return manifest
+
+
 def read_manifest(folder: str | Path, kind: str, *, verify: bool = False) -> dict[str, Any]:
     """The manifest of an artifact of ``kind`` (the part of ``schema`` before the slash).
 
@@ -127,7 +143,7 @@ def read_manifest(folder: str | Path, kind: str, *, verify: bool = False) -> dic
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise ArtifactError(f"{folder}: no {MANIFEST}; expected a {kind!r} artifact (run the stage that writes it)")
-    manifest = json.loads(path.read_text())
+    manifest = _manifest(path)
     found = str(manifest.get("schema", ""))
     if found.partition("/")[0] != kind:
         raise ArtifactError(f"{folder}: holds {found!r}, expected {kind!r}; were two stages' folders mixed up?")

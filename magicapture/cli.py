@@ -95,6 +95,7 @@ def train(
         config, out = run.config, run.out
         prepared = stages.preprocess(run.photos, run.looks, out / "prepared", config)
         found = search.run(prepared, out, config)
+        config = found.config
         for line in found.lines():
             typer.echo(line)
         images = stages.generate(found.adapter, found.folder / "images", config)
@@ -160,9 +161,9 @@ def evaluate(
 ) -> None:
     """Score and rank portraits against the person's photos, with a report."""
     from magicapture import stages
-    from magicapture.artifacts import MANIFEST
+    from magicapture.artifacts import kind_of
 
-    kind = "images" if (images / MANIFEST).is_file() and _schema(images) == "images" else "portraits"
+    kind = "images" if kind_of(images) == "images" else "portraits"
     evaluation = stages.evaluate(images, prepared, out, _config(images, kind, preset, knobs))
     typer.echo(_result(evaluation))
 
@@ -264,30 +265,25 @@ def _add(
 
 
 def _config(folder: Path, kind: str, preset: str | None, knobs: list[str] | None) -> Config:
-    """The preset's knobs, or those an artifact was made with; overrides on top."""
+    """The preset's knobs, or those an artifact was made with; overrides on top. Says which of those that the command reads nobody told."""
     from magicapture.artifacts import read_manifest
     from magicapture.config import load_config
 
     made_with: dict[str, Any] = read_manifest(folder, kind)["config"]
-    return load_config(preset or made_with, knobs or ())
-
-
-def _schema(folder: Path) -> str:
-    from magicapture.artifacts import MANIFEST
-
-    return str(json.loads((folder / MANIFEST).read_text()).get("schema", "")).partition("/")[0]
-
-
-def _selection(evaluation: Path) -> float:
-    """The ranking's score; lowest of all where the judge found no face."""
-    from magicapture.artifacts import read_manifest
-
-    selection = read_manifest(evaluation, "evaluation")["content"]["selection"]
-    return float("-inf") if selection is None else float(selection)
+    if preset:
+        return load_config(preset, knobs or ())
+    config = load_config(made_with, knobs or (), partial=True)
+    read = ("generation", "postprocessing", "evaluation") if kind == "adapter" else ("evaluation",)
+    unknown = [name for name in config.untold if name.partition(".")[0] in read]
+    if unknown:
+        typer.echo(f"note: {folder} does not say {', '.join(unknown)}: as by default; --preset names what it was made with", err=True)
+    return config
 
 
 def _result(evaluation: Path) -> str:
-    selection = _selection(evaluation)
+    from magicapture.evaluation.gallery import selection_of
+
+    selection = selection_of(evaluation)
     text = f"selection {selection:.4f}" if selection > float("-inf") else "no portrait has a face that the judge can find"
     return f"{text}, report {evaluation / 'report.html'}"
 

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from magicapture.mappings import ConfigError as ConfigError
+from magicapture.mappings import assign, explain, flatten, leaves, merge, number, shortened, without
 
 PRESETS = Path(__file__).parent / "presets"
 #: Short names in the section ``search`` -> knobs of its grid.
 SHORT = {"lambda_id": "tuning.lambda_identity", "steps": "tuning.steps"}
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used: names the knob, the value given and what is expected."""
 
 
 class Section(BaseModel):
@@ -152,6 +151,8 @@ class Search(Section):
             if both:
                 raise ValueError(f"search.grid has {both[0]}, and so has its short name; give one of them")
             grid |= given
+        # YAML 1.1 takes 1e-5 for a word.
+        grid = {name: [number(value) for value in values] if isinstance(values, list | tuple) else values for name, values in grid.items()}
         return {name: value for name, value in data.items() if name not in SHORT} | ({"grid": grid} if grid else {})
 
 
@@ -228,6 +229,7 @@ class Config(Section):
     postprocessing: Postprocessing = Postprocessing()
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
+    _untold: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="after")
     def _possible(self) -> Config:
@@ -263,30 +265,61 @@ class Config(Section):
         """The complete configuration as YAML, readable by :func:`load_config`."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
+    @property
+    def untold(self) -> list[str]:
+        """What stands at its default because nobody said it (``load_config``'s ``partial``), whole sections by their name."""
+        return shortened(self._untold, Config)
 
-def load_config(source: Config | Mapping[str, Any] | str | Path = "mini", overrides: Iterable[str] = ()) -> Config:
+    def recorded(self, *inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The knobs as an artifact's manifest keeps them: those that were said, and of the others what the manifests of the artifacts that
+        it is made of (``inputs``, the later before the earlier) keep. A default that nobody said is not there."""
+        known: dict[str, Any] = {}
+        for manifest in inputs:
+            kept: Mapping[str, Any] = manifest.get("config") or {}
+            known = merge(known, without(kept, flatten(kept).keys() - set(leaves(Config))))  # older versions had knobs that are gone
+        return merge(known, without(self.model_dump(mode="json"), self._untold))
+
+
+def load_config(
+    source: Config | Mapping[str, Any] | str | Path = "mini", overrides: Iterable[str] = (), *, partial: bool = False
+) -> Config:
     """Read a preset name, a YAML file or a mapping, apply ``a.b=value`` overrides, and validate.
 
-    A YAML file may name a ``preset:`` it starts from. Raises ConfigError naming knob, value and remedy.
+    A YAML file may name a ``preset:`` it starts from. ``partial``: the mapping is what a stage was given, or what an artifact keeps: a knob
+    that is not in it is not at its default but unknown (``Config.untold``, ``Config.recorded``). Raises ConfigError naming knob, value and
+    remedy.
     """
     if isinstance(source, Config):
-        data = source.model_dump(mode="json")
+        data, partial = without(source.model_dump(mode="json"), source._untold), bool(source._untold)
     elif isinstance(source, Mapping):
         data = dict(source)
     else:
         data = _read_yaml(source)
-    if "preset" in data:
-        preset = data.pop("preset")
-        data = _merge(_read_yaml(preset), data)
+    seen: list[str] = []
+    while "preset" in data:  # which may start from another
+        seen.append(str(data.pop("preset")))
+        if seen[-1] in seen[:-1]:
+            raise ConfigError(f"presets start from one another: {' -> '.join(seen)}; leave preset out of one of them")
+        data = merge(_read_yaml(seen[-1]), data)
     for item in overrides:
         key, sign, value = item.partition("=")
         if not sign:
             raise ConfigError(f"override {item!r}: expected name=value, for example tuning.steps=50")
-        _assign(data, key.strip(), yaml.safe_load(value))
+        try:
+            assign(data, key.strip(), yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise ConfigError(f"override {item!r}: {value!r} is not YAML; put it in quotes: {key.strip()}={json.dumps(value)}") from None
+    untold = frozenset(leaves(Config)) - flatten(data).keys() if partial else frozenset[str]()
+    if "generation.prompts" in untold:  # the prompts of another thing are not at hand: its own word in the usual one
+        word = (data.get("training") or {}).get("class_word", "person")
+        prompts = [prompt.replace("[V1] person", f"[V1] {word}") for prompt in Generation().prompts]
+        data = merge(data, {"generation": {"prompts": prompts}})
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error, Config)) from None
+    config._untold = untold
+    return config
 
 
 def preset_names() -> list[str]:
@@ -296,7 +329,7 @@ def preset_names() -> list[str]:
 
 def _read_yaml(source: str | Path) -> dict[str, Any]:
     path = Path(source)
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():  # a folder may be called like a preset
         path = PRESETS / f"{source}.yaml"
         if not path.is_file():
             near = difflib.get_close_matches(str(source), preset_names(), 1)
@@ -306,53 +339,8 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
         raise ConfigError(f"configuration file {path} does not exist")
     try:
         data = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of knobs, got {type(data).__name__}")
     return data
-
-
-def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, leaf = dotted.split(".")
-    for name in parents:
-        child = data.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"override {dotted}: {name!r} is a single value, not a section")
-        data = child
-    data[leaf] = value
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, _names(Config), 1, 0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"valid sections: {', '.join(Config.model_fields)}"
-            lines.append(f"unknown knob {where!r}: {hint}")
-        elif where:
-            lines.append(f"{where} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}")
-        else:
-            lines.append(problem["msg"].removeprefix("Value error, "))
-    return "; ".join(lines)
-
-
-def _names(section: type[Section], prefix: str = "") -> list[str]:
-    names = []
-    for name, field in section.model_fields.items():
-        names.append(prefix + name)
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):
-            names += _names(kind, f"{prefix}{name}.")
-    return names

@@ -26,9 +26,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Every knob's value in force, as YAML that --preset reads."""
-    from magicapture.recipe import flatten
+    from magicapture.mappings import flatten
 
-    values = dict(flatten(_load(preset, knobs).model_dump(mode="json")))
+    values = flatten(_load(preset, knobs).model_dump(mode="json"))
     if sections:
         names = [name for wanted in sections for name in _within(wanted, values)]
         values = {name: values[name] for name in dict.fromkeys(names)}
@@ -66,9 +66,9 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """The knobs that differ: value in the first, value in the second."""
-    from magicapture.recipe import flatten
+    from magicapture.mappings import flatten
 
-    old, new = (dict(flatten(_load(source, None).model_dump(mode="json"))) for source in (first, second))
+    old, new = (flatten(_load(source, None).model_dump(mode="json")) for source in (first, second))
     changed = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
     if as_json:
         typer.echo(json.dumps(changed, indent=2))
@@ -90,20 +90,22 @@ def docs(options: Annotated[bool, typer.Option("--options", help="The table of d
 def _load(source: str, sets: list[str] | None) -> Config:
     """The configuration of a preset, a file, a run or an artifact, with overrides. Raises ConfigError."""
     from magicapture.artifacts import MANIFEST
-    from magicapture.config import Config, ConfigError, load_config
-    from magicapture.recipe import kept
+    from magicapture.config import ConfigError, load_config
+    from magicapture.recipe import base_of, kept
 
     folder = Path(source)
     run = kept(folder)
     if run is not None:
-        return load_config({"preset": run.preset, **run.knobs}, sets or ())
+        return load_config({**base_of(run), **run.knobs}, sets or ())
     if not (folder / MANIFEST).is_file():
         return load_config(source, sets or ())
     made_with = json.loads((folder / MANIFEST).read_text())["config"]
-    missing = [name for name in Config.model_fields if name not in made_with]
+    config = load_config(made_with, sets or (), partial=True)
+    # A single knob that is not there is one that came after the artifact was made, and had no part in it.
+    missing = [name for name in config.untold if "." not in name]
     if missing:
         raise ConfigError(f"{folder} keeps only {', '.join(made_with)}, not {', '.join(missing)}; expected {WHAT}")
-    return load_config(made_with, sets or ())
+    return config
 
 
 def _within(wanted: str, names: dict[str, Any]) -> list[str]:

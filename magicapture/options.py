@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 
@@ -162,8 +163,11 @@ def overrides(table: Iterable[Option], given: Mapping[str, Any], sets: Sequence[
         if not sign:
             raise OptionsError(f"--set {item}: expected name=value, for example --set tuning.steps=50")
         say(f"--set {item}", knob.strip(), text.strip())
-    rank = int(_parsed(said["tuning.lora.rank"][1])) if "tuning.lora.rank" in said else rank
-    rank = given.get("lora_rank") or rank
+    if given.get("lora_rank") is not None:
+        rank = given["lora_rank"]
+    elif "tuning.lora.rank" in said and given.get("lora_scale") is not None:
+        with suppress(ValueError, OverflowError):  # what is wrong with it is said where knobs are read
+            rank = int(_parsed(said["tuning.lora.rank"][1]))
     for option in table:
         value: Any = given.get(option.name)
         if value is None or option.superseded:
@@ -204,11 +208,13 @@ def refuse(table: Iterable[Option], given: Mapping[str, Any], names: Sequence[st
 def seeds(given: Sequence[int], count: int | None, usual: Sequence[int]) -> list[int]:
     """Seeds of generation: those given, or ``count`` of them from the first on; ``usual`` where none were given.
 
-    Raises OptionsError for several seeds with a count of others.
+    Raises OptionsError for a count below 1, and for several seeds with a count of others.
     """
     given = list(dict.fromkeys(given))
     if count is None:
         return given or list(usual)
+    if count < 1:
+        raise OptionsError(f"count {count}: expected 1 or more pictures of each prompt")
     if len(given) > 1 and len(given) != count:
         raise OptionsError(f"--count {count} with {len(given)} seeds; give one seed to count from, or the seeds alone")
     if len(given) == count:

@@ -32,13 +32,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from magicapture import options
 from magicapture.artifacts import write_text
-from magicapture.config import Config, load_config
+from magicapture.config import Config, load_config, preset_names
 from magicapture.exits import STOPPED
+from magicapture.mappings import flatten
 from magicapture.search.plan import seeds
 
 FILE = "recipe.yaml"
 DEFAULT_PRESET = "mini"
-GRID = "search.grid"  # the one knob that is a mapping
 
 
 class RecipeError(ValueError):
@@ -62,7 +62,7 @@ class Recipe(BaseModel):
     def flat(self) -> dict[str, Any]:
         """The knobs by their dotted names."""
         search = {} if self.seeds is None else {"seeds": list(self.seeds)}
-        return {f"search.{name}": value for name, value in (self.search | search).items()} | dict(flatten(self.knobs))
+        return {f"search.{name}": value for name, value in (self.search | search).items()} | flatten(self.knobs)
 
     def text(self) -> str:
         """As YAML, what was not said left out."""
@@ -76,23 +76,27 @@ def read_recipe(path: str | Path) -> Recipe:
         raise RecipeError(f"recipe {path} is not a file; expected YAML with some of {', '.join(_keys())}")
     try:
         return Recipe.model_validate(yaml.safe_load(path.read_text()) or {})
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path} is not valid YAML: {error}") from None
     except ValidationError as error:
         raise RecipeError(f"recipe {path}: {'; '.join(map(_explain, error.errors()))}") from None
 
 
-def complete(recipe: Recipe, told: Recipe, given: Mapping[str, Any], sets: Sequence[str] = ()) -> tuple[Recipe, Config]:
+def complete(
+    recipe: Recipe, told: Recipe, given: Mapping[str, Any], sets: Sequence[str] = (), *, resumed: bool = False
+) -> tuple[Recipe, Config]:
     """Recipe and options as one; the configuration they make, which the recipe's knobs then hold in full.
 
     ``told``: what the command line said of the recipe's own fields; ``given``: its named options (``options.TRAIN``); ``sets``: its
-    ``--set``. ``--set`` stands above the recipe's knobs. Raises RecipeError or OptionsError where two say different things, ConfigError.
+    ``--set``, which stands above the recipe's knobs. ``resumed``: the recipe is one that a run keeps, so that it needs no preset. Raises
+    RecipeError or OptionsError where two say different things, ConfigError.
     """
     fields = {name: _one(recipe, told, name) for name in _keys() if name not in ("knobs", "search")}
     model = given.get("pretrained_model_name_or_path")
     fields["preset"] = preset = fields["preset"] or options.HUB.get(str(model), DEFAULT_PRESET)
     knobs = recipe.flat() | told.flat()
-    base = load_config(preset, _items(knobs))
+    _same_seeds(recipe, told, sets)
+    base = load_config(base_of(recipe) if resumed else preset, _items(knobs))
     named = [item.partition("=") for item in options.overrides(options.TRAIN, given, rank=base.tuning.lora.rank)]
     for knob, _, value in named:
         if knob in knobs and options.differ(json.dumps(knobs[knob]), value):
@@ -169,7 +173,7 @@ def plan(file: Path | None, told: Recipe, given: Mapping[str, Any], sets: Sequen
     before = kept(Path(told.out))
     if before is None:
         raise RecipeError(f"nothing to resume: {told.out} has no {FILE}, so no run was begun there; leave --resume out to begin one")
-    now, config = complete(before.model_copy(update={"out": told.out}), told, given, sets)
+    now, config = complete(before.model_copy(update={"out": told.out}), told, given, sets, resumed=True)
     changed = changes(before, now)
     if changed:
         raise RecipeError(f"--resume goes on with a run as it was begun, but {'; '.join(changed)}; leave those out, or leave out --resume")
@@ -195,10 +199,18 @@ def needed(recipe: Recipe) -> tuple[str, str, Path]:
 
 
 def keep(recipe: Recipe) -> None:
-    """Write the recipe into its run's folder; local folders as absolute paths, so that it holds from everywhere."""
+    """Write the recipe into its run's folder; local folders and a preset's file as absolute paths, so that it holds from everywhere."""
     photos, looks, out = needed(recipe)
     places = {"photos": _absolute(photos), "looks": _absolute(looks), "out": str(out.absolute())}
+    places |= {} if recipe.preset is None else {"preset": _preset(recipe.preset)}
     write_text(out / FILE, recipe.model_copy(update=places).text())
+
+
+def base_of(recipe: Recipe) -> dict[str, Any]:
+    """What the knobs of a recipe that a run keeps are laid on: its preset; nothing where that was a file that is gone, for the knobs are
+    complete."""
+    preset = recipe.preset
+    return {"preset": preset} if preset is not None and (preset in preset_names() or Path(preset).is_file()) else {}
 
 
 def kept(out: Path) -> Recipe | None:
@@ -229,15 +241,6 @@ def resume_command(out: Path) -> str:
     return f"magicapture train --resume --out {shlex.quote(str(out))}"
 
 
-def flatten(knobs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested knobs by dotted names."""
-    for name, value in knobs.items():
-        if isinstance(value, Mapping) and f"{prefix}{name}" != GRID:
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
 def value_of(config: Config, knob: str) -> Any:
     """The value of a knob by its dotted name."""
     value: Any = config
@@ -261,11 +264,31 @@ def _one(recipe: Recipe, told: Recipe, name: str) -> Any:
 def _same(name: str, first: Any, second: Any) -> bool:
     if name in ("photos", "looks", "out"):
         return _absolute(first) == _absolute(second)
+    if name == "preset":
+        return _preset(first) == _preset(second)
     return bool(first == second)
 
 
 def _absolute(place: str) -> str:
     return place if place.startswith("git+") else str(Path(place).absolute())
+
+
+def _preset(preset: str) -> str:
+    return str(Path(preset).absolute()) if Path(preset).is_file() else preset
+
+
+def _same_seeds(recipe: Recipe, told: Recipe, sets: Sequence[str]) -> None:
+    """Raise RecipeError where ``--seed`` and something else give search.seeds different values."""
+    if told.seeds is None:
+        return
+    others = {"the recipe": recipe.flat().get("search.seeds")}
+    for item in sets:
+        name, _, text = item.partition("=")
+        if name.strip() == "search.seeds":
+            others[f"--set {item}"] = yaml.safe_load(text)
+    for who, value in others.items():
+        if value is not None and (list(range(value)) if isinstance(value, int) else list(value)) != list(told.seeds):
+            raise RecipeError(f"search.seeds: {who} says {value}, --seed {', '.join(map(str, told.seeds))}; give one of them")
 
 
 def _keys() -> list[str]:

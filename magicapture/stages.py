@@ -12,7 +12,8 @@
 
 Each writes one artifact (``magicapture.artifacts``): a folder with ``manifest.json``, whose top level is ``schema`` (the
 artifact's kind and version), ``lineage`` (key of data + configuration + code), ``files`` (path -> sha256), ``config`` (the
-knobs used), ``made`` ({id, time} of this very making), ``subjects`` (whose it is: name -> sha256 of that person's photos, by
+knobs used, as far as they were told: a stage of the pipeline is given its own sections, and adds what its inputs keep of the
+others), ``made`` ({id, time} of this very making), ``subjects`` (whose it is: name -> sha256 of that person's photos, by
 which ``magicapture purge`` finds it) and ``content`` (described at each stage below). It is written aside
 and renamed: ``out`` is either complete or as it was before. Pictures are RGB PNG files, 8 bit.
 
@@ -115,8 +116,8 @@ def tune(
     - ``attention/{source,reference,composed}.png`` (of several ``source-anna.png``, ``reference-noir.png``), and ``-v1``, ``-v2`` of each:
       where each token looks; the maps alone in ``maps.safetensors``: name -> (tokens, side, side) float32 in [0, 1]
     - content: ``pack``, ``pack_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the last two sha256; null
-      without identity loss), ``lora`` {rank, alpha}, ``best_step``, ``last_step``, ``scores`` [{step, judge}] (of objects by the
-      role structure: ``training.validation.ObjectScore``), ``best_hash``,
+      without identity loss), ``lora`` {rank, alpha}, ``inversion_steps`` (of the tokens), ``best_step``, ``last_step``, ``scores``
+      [{step, judge}] (of objects by the role structure: ``training.validation.ObjectScore``), ``best_hash``,
       ``last_hash`` (of tensors), ``descriptions``, ``seed``, ``train_seconds``
     """
     from magicapture.training import tuning
@@ -177,7 +178,7 @@ def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) ->
       face_count, structure (of objects, where the pack has the role; it selects in the place of identity, and what is of a face is null),
       rank, selection}]; ``sets.<kind>.<measure>``: {mean, low, high (95 % interval), n};
       ``pairs``: of several people or looks [{tokens, levels, sets}]
-    - ``report.html``: self-contained; ``images/``: the pictures in their new order of rank
+    - ``report.html``: self-contained; ``images/``, ``before/``: the pictures under the names they came with
     - content: ``protocol``, ``selection`` and ``identity`` (means over the better-ranked half of the portraits, of every pair), ``best``
       (file), ``adapter``
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from PIL import Image
 
 import magicapture
 from magicapture import MagiCapture
-from magicapture.api import Person
+from magicapture.api import Person, Portrait, Portraits, _Folder
 from magicapture.artifacts import ArtifactError, sha256_file
-from magicapture.config import ConfigError
+from magicapture.config import ConfigError, load_config
 from magicapture.options import OptionsError
 from magicapture.world.samples import write_samples
 
@@ -76,3 +77,32 @@ def test_what_cannot_be_is_refused(person: Person, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="expected a 'prepared' artifact"):
         MagiCapture("mini").load(person.adapter, tmp_path)
     assert MagiCapture("mini").load(person.adapter, person.prepared).adapter == person.adapter
+
+
+def _portraits(tmp_path: Path, count: int) -> Portraits:
+    """Pictures in a temporary folder, as generate leaves them."""
+    folder = _Folder(None)
+    files = [folder.path / f"{number}.png" for number in range(count)]
+    for file in files:
+        Image.new("RGB", (8, 8)).save(file)
+    config = load_config("mini")
+    person = Person(config, tmp_path, tmp_path, folder)
+    return Portraits([Portrait(file, PROMPT, 1, _folder=folder) for file in files], folder.path, person, config, folder)
+
+
+def test_a_portrait_keeps_its_file(tmp_path: Path) -> None:
+    portrait = _portraits(tmp_path, 1)[0]
+    gc.collect()
+    assert portrait.file.is_file() and "_folder" not in repr(portrait) and "_Folder" not in repr(portrait)
+    file = portrait.file
+    del portrait
+    gc.collect()
+    assert not file.exists()
+
+
+def test_saved_again_no_earlier_picture_is_left(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _portraits(tmp_path, 3).save(out)
+    (out / "1234.png").touch()  # a person's own
+    _portraits(tmp_path, 1).save(out)
+    assert sorted(path.name for path in out.iterdir()) == ["0000.png", "1234.png", "portraits.json"]

@@ -15,6 +15,7 @@ from magicapture.artifacts import (
     MANIFEST,
     ArtifactError,
     content_hash,
+    kind_of,
     lineage_key,
     read_manifest,
     sha256_file,
@@ -135,3 +136,16 @@ def test_whose_it_is_stands_in_the_draft_from_the_first(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "out", "tokens", verify=True)
     assert manifest["files"] == {}
     assert subjects_of(manifest, {"subjects": {"anna": ["c"], "ben": []}}, {}) == {"anna": ["a", "b", "c"], "ben": []}
+
+
+@pytest.mark.parametrize(("text", "said"), [('{"schema": "tok', "is damaged"), ("[1]", "holds a list, expected a manifest")])
+def test_a_damaged_manifest_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    for act in (lambda: read_manifest(tmp_path, "tokens"), lambda: kind_of(tmp_path)):
+        with pytest.raises(ArtifactError, match=said):
+            act()
+
+
+def test_the_kind_of_a_folder(tmp_path: Path) -> None:
+    _write(tmp_path / "tokens")
+    assert (kind_of(tmp_path / "tokens"), kind_of(tmp_path), kind_of(tmp_path / "none")) == ("tokens", "", "")

@@ -13,9 +13,10 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from magicapture.artifacts import read_manifest, sha256_file
+from magicapture.artifacts import read_manifest, sha256_file, writing
 from magicapture.backbones.iresnet import BLOCKS, IResNet
 from magicapture.cli import app
+from magicapture.config import load_config
 from magicapture.doctor import Finding, examine
 from magicapture.packs import load_pack
 from magicapture.world.samples import write_samples
@@ -253,3 +254,15 @@ def test_train_generate_evaluate(tmp_path: Path) -> None:
     selection = read_manifest(tmp_path / "scores", "evaluation", verify=True)["content"]["selection"]
     said = "no portrait has a face" if selection is None else f"selection {selection:.4f}"  # two steps may not make a face
     assert said in result.stdout
+
+
+def test_knobs_that_an_artifact_does_not_keep_are_named(tmp_path: Path) -> None:
+    kept = {"pack": "mini", "generation": load_config("mini").generation.model_dump(mode="json")}
+    for kind in ("adapter", "portraits"):
+        with writing(tmp_path / kind, f"{kind}/1", config=kept):
+            pass
+    result = runner.invoke(app, ["evaluate", str(tmp_path / "portraits"), str(tmp_path / "none"), "--out", str(tmp_path / "o")])
+    assert "portraits does not say evaluation: as by default; --preset names" in result.output
+    result = runner.invoke(app, ["generate", str(tmp_path / "adapter"), "--out", str(tmp_path / "o")])
+    assert "adapter does not say postprocessing, evaluation: as by default" in result.output
+    assert "does not say" not in runner.invoke(app, ["generate", str(tmp_path / "adapter"), "--out", "o", "--preset", "mini"]).output

@@ -128,3 +128,51 @@ def test_every_knob_says_what_it_is() -> None:
         for knob, field in fields.items():
             nested = isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields")
             assert nested or field.description, f"{name}.{knob} has no description"
+
+
+def test_what_a_stage_was_not_given_is_unknown_and_not_recorded() -> None:
+    given = {"pack": "p", "training": {"rows": 3, "class_word": "vase"}, "search": {"seeds": 2}}
+    config = load_config(given, partial=True)
+    assert config.recorded() == given
+    assert {"device", "tuning", "training.threads", "search.grid"} <= set(config.untold)
+    assert config.generation.prompts == ("a photo of a [V1] vase in the [V2] style",)  # those of the run are not at hand
+    more = load_config(config, ["tuning.lora.rank=2"])
+    assert more.recorded() == {**given, "tuning": {"lora": {"rank": 2}}}
+    assert "tuning" not in more.untold and "tuning.steps" in more.untold
+    inputs = {"config": {"pack": "q", "inversion": {"steps": 9}}}, {"config": {"inversion": {"steps": 8}, "training": {"rows": 1}}}
+    assert config.recorded(*inputs) == {**given, "inversion": {"steps": 8}}
+    older = {"config": {"preprocess": {"max_brightness": 1, "rim": 0.1}, "gone": {"a": 1}}}
+    assert load_config(config.recorded(older), partial=True).preprocess.rim == 0.1
+
+
+def test_a_configuration_that_was_told_whole_is_recorded_whole() -> None:
+    for config in (load_config("mini"), load_config({}), load_config(load_config("mini", ["tuning.steps=3"]).model_dump(), partial=True)):
+        assert config.untold == []
+        assert config.recorded({"config": {"tuning": {"steps": 1}}}) == config.model_dump(mode="json")
+
+
+def test_a_folder_called_like_a_preset_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config("mini").pack == "mini"
+
+
+def test_what_is_no_yaml_is_told_with_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not YAML; put it in quotes: generation\.negative_prompt=\"\[V1\] blurry\""):
+        load_config("mini", ["generation.negative_prompt=[V1] blurry"])
+    assert load_config("mini", ['generation.negative_prompt="[V1] blurry"']).generation.negative_prompt == "[V1] blurry"
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ConfigError, match="photo.jpg is not valid YAML"):
+        load_config(tmp_path / "photo.jpg")
+
+
+def test_a_grid_holds_numbers_however_they_are_written() -> None:
+    config = load_config("mini", ["search.grid={tuning.learning_rate: [1e-5, 2.0e-5], tuning.schedule: [linear]}"])
+    assert config.search.grid == {"tuning.learning_rate": (1e-5, 2e-5), "tuning.schedule": ("linear",)}
+
+
+def test_a_preset_may_start_from_a_preset_but_not_from_itself(tmp_path: Path) -> None:
+    assert load_config({"preset": "mini-dreambooth"}) == load_config("mini-dreambooth")
+    (tmp_path / "a.yaml").write_text(f"preset: {tmp_path / 'a.yaml'}")
+    with pytest.raises(ConfigError, match="start from one another"):
+        load_config(tmp_path / "a.yaml")

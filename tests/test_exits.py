@@ -1,5 +1,6 @@
 """What is said of an error, and with which exit status."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -79,3 +80,16 @@ def test_a_full_and_a_read_only_disk(mounted: Path) -> None:
         assert result.stderr.startswith(f"magicapture: cannot write {mounted}") and "may be written to" in result.stderr
     finally:
         subprocess.run(("umount", str(mounted)), check=True)
+
+
+@pytest.mark.parametrize("path", ["file/deeper", "folder", "a" * 300])
+def test_a_path_where_nothing_can_be_written_is_told(path: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    said = explain(_caught(lambda: write_text(tmp_path / path, "x")))
+    assert said is not None and said.startswith("cannot ") and str(tmp_path) in said and "path" in said.rpartition(";")[2]
+
+
+def test_what_may_not_be_read_is_not_called_unwritable() -> None:
+    said = explain(PermissionError(errno.EACCES, "Permission denied", "photo.jpg"))
+    assert said is not None and said.startswith("cannot read or write photo.jpg")

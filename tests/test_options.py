@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magicapture import options
-from magicapture.config import load_config
+from magicapture.config import ConfigError, load_config
 from magicapture.knobs import knobs
 from magicapture.options import GENERATE, TRAIN, OptionsError, overrides
 from magicapture.recipe import value_of
@@ -138,3 +138,16 @@ def test_seeds_to_draw_with() -> None:
 def test_overrides_are_yaml() -> None:
     for item in overrides(TRAIN, {"class_prompt": 'he said "no": #1', "lora_rank": 2}):
         assert yaml.safe_load(item.partition("=")[2]) in ('he said "no": #1', 2)
+
+
+@pytest.mark.parametrize("rank", ["abc", "inf"])
+def test_a_rank_that_is_none_is_told_as_every_knob_is(rank: str) -> None:
+    for options_given in ({}, {"lora_scale": 2.0}):
+        with pytest.raises(ConfigError, match=rf"tuning\.lora\.rank = '?{rank}'?"):
+            load_config("mini", overrides(TRAIN, options_given, [f"tuning.lora.rank={rank}"]))
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_pictures_cannot_be_asked_for(count: int) -> None:
+    with pytest.raises(OptionsError, match=f"count {count}: expected 1 or more"):
+        options.seeds([], count, (7, 8))

@@ -133,3 +133,38 @@ def test_without_resume_it_says_what_goes_on_and_what_starts_over(tmp_path: Path
     assert line == f"going on with the run in {tmp_path}: inversion step 60, tuning steps 25, 50"
     lines = plan(file, Recipe(out=str(tmp_path)), {}, ["tuning.steps=8"]).begin()
     assert lines[1] == "it was begun otherwise (tuning.steps: 7 -> 8): what that changes starts over"
+
+
+def test_a_run_goes_on_from_elsewhere_and_without_its_presets_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my.yaml").write_text("preset: mini\ntuning: {steps: 7}")
+    monkeypatch.chdir(tmp_path)
+    run = plan(None, Recipe(photos="p", looks="l", out="o", preset="my.yaml"), {})
+    run.begin()
+    monkeypatch.chdir("/")
+    for preset in (None, str(tmp_path / "my.yaml")):
+        assert plan(None, Recipe(out=str(tmp_path / "o"), preset=preset), {}, resume=True).config == run.config
+    (tmp_path / "my.yaml").unlink()
+    assert plan(None, Recipe(out=str(tmp_path / "o")), {}, resume=True).config == run.config
+
+
+@pytest.mark.parametrize(
+    ("text", "sets", "other"),
+    [
+        ("search: {seeds: 4}", [], "the recipe says 4"),
+        ("knobs: {search: {seeds: [1]}}", [], "the recipe says [1]"),
+        ("", ["search.seeds=3"], "--set search.seeds=3 says 3"),
+    ],
+)
+def test_a_seed_beside_other_seeds_is_refused(tmp_path: Path, text: str, sets: list[str], other: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        plan(tmp_path / "r.yaml", Recipe(photos="p", looks="l", out="o", seeds=(5,)), {}, sets)
+    assert f"search.seeds: {other}, --seed 5" in str(caught.value)
+    same = plan(None, Recipe(photos="p", looks="l", out="o", seeds=(0, 1, 2)), {}, ["search.seeds=3"])
+    assert same.seeds == (0, 1, 2)
+
+
+def test_a_picture_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(RecipeError, match=r"photo\.jpg is not valid YAML"):
+        plan(tmp_path / "photo.jpg", Recipe(), {})

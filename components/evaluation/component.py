@@ -36,6 +36,6 @@ def evaluation(
 
     scores.metadata["seed"] = portraits.metadata["seed"]
     with task.watched("evaluation") as used:
-        stages.evaluate(portraits.path, prepared.path, scores.path, load_config(json.loads(config)))
+        stages.evaluate(portraits.path, prepared.path, scores.path, load_config(json.loads(config), partial=True))
     used.save(scores.path)
     pages.write(scores.path, metrics, page, summary, used.numbers())

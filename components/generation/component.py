@@ -34,6 +34,6 @@ def generation(
 
     images.metadata["seed"] = adapter.metadata["seed"]
     with task.watched("generation") as used:
-        stages.generate(adapter.path, images.path, load_config(json.loads(config)))
+        stages.generate(adapter.path, images.path, load_config(json.loads(config), partial=True))
     used.save(images.path)
     pages.write(images.path, metrics, page, summary, used.numbers())

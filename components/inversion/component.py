@@ -38,6 +38,6 @@ def inversion(
 
     tokens.metadata["seed"] = seed
     with task.watched("inversion") as used:
-        stages.invert(prepared.path, tokens.path, load_config(json.loads(config)), int(seed), checkpoints)
+        stages.invert(prepared.path, tokens.path, load_config(json.loads(config), partial=True), int(seed), checkpoints)
     used.save(tokens.path)
     pages.write(tokens.path, metrics, page, summary, used.numbers())

@@ -34,6 +34,6 @@ def postprocessing(
 
     portraits.metadata["seed"] = images.metadata["seed"]
     with task.watched("postprocessing") as used:
-        stages.postprocess(images.path, portraits.path, load_config(json.loads(config)))
+        stages.postprocess(images.path, portraits.path, load_config(json.loads(config), partial=True))
     used.save(portraits.path)
     pages.write(portraits.path, metrics, page, summary, used.numbers())

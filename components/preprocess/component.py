@@ -37,6 +37,6 @@ def preprocess(
     from magicapture.config import load_config
 
     with task.watched("preprocess") as used:
-        stages.preprocess(photos, looks, prepared.path, load_config(json.loads(config)), data)
+        stages.preprocess(photos, looks, prepared.path, load_config(json.loads(config), partial=True), data)
     used.save(prepared.path)
     pages.write(prepared.path, metrics, page, summary, used.numbers())

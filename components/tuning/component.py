@@ -40,6 +40,6 @@ def tuning(
 
     adapter.metadata["seed"] = seed
     with task.watched("tuning") as used:
-        stages.tune(prepared.path, tokens.path, adapter.path, load_config(json.loads(config)), int(seed), checkpoints)
+        stages.tune(prepared.path, tokens.path, adapter.path, load_config(json.loads(config), partial=True), int(seed), checkpoints)
     used.save(adapter.path)
     pages.write(adapter.path, metrics, page, summary, used.numbers())

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from magicapture.adapters.files import LORA_FILE, Stored, file_name, stacked
+from magicapture.adapters.files import LORA_FILE, Stored, file_name, inversion_steps, stacked
 from magicapture.adapters.layers import layers_of, tokens_of
 from magicapture.backbones.sampling import SAMPLERS
 from magicapture.backbones.tokens import parts_of, spelt_out
+from magicapture.config import load_config
 from magicapture.faces.concepts import spread
 from magicapture.packs import Pack
 
@@ -45,7 +46,7 @@ def card(facts: Facts) -> str:
     role = facts.pack.role("diffusion")
     counts = {token: len(next(iter(vectors.values()))) for token, vectors in stacked(tokens_of(facts.stored)).items()}
     tokens = ", ".join(f"`{token}`" + (f" ({count} vectors)" if count > 1 else "") for token, count in counts.items())
-    content, config = facts.manifest["content"], facts.manifest["config"]
+    content, inverted = facts.manifest["content"], inversion_steps(facts.manifest)
     rows = {
         "Base": f"{role.hub or f'pack {facts.pack.name} {facts.pack.version}'}, digest `{content['pack_digest']}`",
         "Licence of the base": f"{role.licence}, {'commercial use allowed' if role.commercial else 'NOT for commercial use'}",
@@ -53,7 +54,7 @@ def card(facts: Facts) -> str:
         if facts.stored.rank
         else "none",
         "Tokens": tokens or "none: trained on words alone",
-        "Steps": f"{config['inversion']['steps']} of inversion, {content['best_step']} of tuning"
+        "Steps": ("" if inverted is None else f"{inverted} of inversion, ") + f"{content['best_step']} of tuning"
         if content.get("best_step")
         else "not known",
         "Seed": content.get("seed"),
@@ -145,7 +146,9 @@ def _tools(facts: Facts) -> str:
 def _prompt(facts: Facts) -> str:
     """The first prompt of the adapter's configuration, of its first person and look, every vector of a token named."""
     names = sorted({name.removesuffix(".clip_l").removesuffix(".clip_g") for name in tokens_of(facts.stored)})
-    prompt = spread(facts.manifest["config"]["generation"]["prompts"][0], names)[0]
+    kept = {name: facts.manifest["config"].get(name, {}) for name in ("training", "generation")}
+    prompts = load_config(kept, partial=True).generation.prompts  # a pipeline's adapter does not say them
+    prompt = spread(prompts[0], names)[0]
     return spelt_out(prompt, dict.fromkeys(names, 0))
 
 

@@ -191,7 +191,7 @@ def stacked(tokens: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     encoders = sorted({name.rpartition(".")[2] if _SUFFIX.search(name) else "" for name in tokens})
     names = {_SUFFIX.sub("", name): 0 for name in sorted(tokens)}
     found: dict[str, dict[str, Tensor]] = {}
-    for token in (name for name in names if not _PART.search(name)):
+    for token in (name for name in names if not (_PART.search(name) and _PART.sub("", name) in names)):
         ends = {encoder: f".{encoder}" if encoder else "" for encoder in encoders}
         found[token] = {
             encoder: torch.stack([tokens[f"{part}{end}"] for part in parts_of(token, names)])
@@ -208,6 +208,13 @@ def unstacked(token: str, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for encoder, rows in vectors.items()
         for index, vector in enumerate(rows.reshape(-1, rows.shape[-1]))
     }
+
+
+def inversion_steps(manifest: Mapping[str, Any]) -> int | None:
+    """How many steps the tokens that an adapter was tuned from were learnt in; older adapters tell it by their knobs alone, or not."""
+    knobs: Mapping[str, Any] = manifest["config"].get("inversion") or {}
+    steps: int | None = manifest["content"].get("inversion_steps", knobs.get("steps"))
+    return steps
 
 
 def file_name(token: str) -> str:

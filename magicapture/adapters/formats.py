@@ -125,9 +125,14 @@ def to_kohya(layers: Mapping[str, Layer], base: Base, about: Mapping[str, str] |
 
 
 def convert(source: Path, target: Path, base: Base | None = None) -> tuple[Format, Base, int]:
-    """Write a LoRA file in the other format; returns the format written, the base and the number of layers. Raises AdapterError."""
+    """Write a LoRA file in the other format; returns the format written, the base and the number of layers.
+
+    Raises AdapterError, also for a ``target`` that exists: whose it is cannot be told from it.
+    """
     if target.suffix != ".safetensors" or target.resolve() == source.resolve():
         raise AdapterError(f"cannot write {target}: expected another file that ends in .safetensors")
+    if target.exists() or target.is_symlink():
+        raise AdapterError(f"{target} exists; it is left as it is: name a new file, or remove it first")
     layers, form, base = read_lora(source, base)
     to: Format = "diffusers" if form == "kohya" else "kohya"
     write_bytes(target, to_diffusers(layers) if to == "diffusers" else to_kohya(layers, base, {"modelspec.title": target.stem}))

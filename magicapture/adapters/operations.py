@@ -16,7 +16,18 @@ from torch import Tensor
 
 from magicapture.adapters import algebra
 from magicapture.adapters.base import Base, of_pack
-from magicapture.adapters.files import LORA_FILE, TOKENS_FILE, WEIGHTS_FILE, AdapterError, Stored, read, stacked, tensor_hash, write
+from magicapture.adapters.files import (
+    LORA_FILE,
+    TOKENS_FILE,
+    WEIGHTS_FILE,
+    AdapterError,
+    Stored,
+    inversion_steps,
+    read,
+    stacked,
+    tensor_hash,
+    write,
+)
 from magicapture.adapters.formats import read_embedding, read_lora, read_tensors
 from magicapture.adapters.layers import Layer, layers_of, stored_of, tokens_of
 from magicapture.artifacts import Draft, lineage_key, read_manifest, subjects_of, writing
@@ -25,6 +36,7 @@ from magicapture.faces.concepts import NAME
 from magicapture.packs import Pack, load_pack
 
 _PLAIN = re.compile(r"^\[(V\d+)\]")
+_KEPT = ("pack", "pack_digest", "trainable", "descriptions", "seed", "inversion_steps", "best_step", "last_step")
 
 
 def import_lora(
@@ -40,7 +52,7 @@ def import_lora(
     file = source / LORA_FILE if source.is_dir() else source
     base = of_pack(pack)
     layers, form, _ = read_lora(file, base)
-    files = [*embeddings, *(("", each) for each in sorted(source.glob("*/learned_embeds.safetensors")) if not embeddings)]
+    files = [*embeddings, *((_token_of(each), each) for each in sorted(source.glob("*/learned_embeds.safetensors")) if not embeddings)]
     tokens: dict[str, Tensor] = {}
     for token, each in files:
         found = read_embedding(each, token)
@@ -123,7 +135,7 @@ def merge(
     if rank is not None:
         layers, kept = algebra.resized(layers, rank)
     how = f"merge by {', '.join(f'{share:g}' for share in shares)}" + ("" if rank is None else f", rank {rank}")
-    _derive(out, [manifest for _, manifest in opened], [stored for stored, _ in opened], layers, tokens, how)
+    _derive(out, [manifest for _, manifest in opened], [stored for stored, _ in opened], layers, tokens, how, names)
     return kept
 
 
@@ -138,7 +150,7 @@ def describe(place: str | Path, base: Base | None = None) -> dict[str, Any]:
         known: dict[str, Any] = {
             "pack": content["pack"], "pack_digest": content["pack_digest"], "trainable": content.get("trainable", "lora"),
             "steps": None if content.get("best_step") is None else {  # of what was imported, nobody knows
-                "inversion": config["inversion"]["steps"], "tuning": content["best_step"]}, "seed": content.get("seed"),
+                "inversion": inversion_steps(manifest), "tuning": content["best_step"]}, "seed": content.get("seed"),
             "lineage": manifest["lineage"], "made_from": content.get("made_from", []), "scales": {
                 "unet": config["generation"]["unet_scale"], "text": config["generation"]["text_scale"]},
         }  # fmt: skip
@@ -190,16 +202,18 @@ def base_of(manifest: Mapping[str, Any]) -> Base | None:
 def new_artifact(
     out: str | Path, schema: str, lineage: str, config: Mapping[str, Any], subjects: Mapping[str, Sequence[str]] | None
 ) -> Iterator[Draft]:
-    """``artifacts.writing`` where there is nothing yet, or an artifact of the same kind: never in the place of other files.
+    """``artifacts.writing`` where there is nothing yet, or what an earlier call wrote; never in the place of other files or a training.
 
     Raises AdapterError for another ``out``, and for one that cannot be written.
     """
     out, kind = Path(out), schema.partition("/")[0]
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         try:
-            read_manifest(out, kind)
+            there = read_manifest(out, kind)
         except ValueError:
             raise AdapterError(f"{out} exists and is no {kind} of MagiCapture; it is left as it is: name a new folder") from None
+        if kind == "adapter" and "made_from" not in there["content"]:  # its curves, samples and last step would be gone for good
+            raise AdapterError(f"{out} is a trained adapter, not one that this command wrote; it is left as it is: name a new folder")
     if out.is_symlink():
         raise AdapterError(f"{out} is a link; name a new folder")
     try:
@@ -207,7 +221,15 @@ def new_artifact(
             yield draft
     except OSError as error:
         where = error.filename or out
+        if out.absolute().parent not in Path(str(where)).absolute().parents:  # of something that was read; a full disk names no file
+            raise
         raise AdapterError(f"cannot write {out}: {error.strerror or error} ({where}); choose a folder that can be written") from None
+
+
+def _token_of(file: Path) -> str:
+    """The token of an embedding in an export's folder: XL's files do not name it, the folder does; "" where the file does."""
+    tensors, _ = read_tensors(file)
+    return f"[{file.parent.name.replace('-', ':', 1)}]" if set(tensors) == {"clip_l", "clip_g"} else ""
 
 
 def _layers(adapter: str | Path, stored: Stored) -> dict[str, Layer]:
@@ -226,17 +248,32 @@ def _derive(
     layers: Mapping[str, Layer],
     tokens: Mapping[str, Tensor],
     how: str,
+    names: Sequence[str] = (),
 ) -> Path:
-    """An adapter made of others: it keeps what the first says of its base and training."""
+    """An adapter made of others: it keeps what the first says of its base and training; under ``names`` what each says of its pictures."""
     first = manifests[0]["content"]
-    kept = {name: first.get(name) for name in ("pack", "pack_digest", "trainable", "descriptions", "seed", "best_step", "last_step")}
-    recognisers = [manifest["content"].get("recogniser") for manifest in manifests]
+    kept = {name: first.get(name) for name in _KEPT}
+    contents = [manifest["content"] for manifest in manifests]
+    every = [each for own in contents for each in own.get("recognisers") or [own.get("recogniser")] if each]
+    recognisers = [each for i, each in enumerate(every) if each not in every[:i]]
+    if names:
+        kept["descriptions"] = _named_descriptions(names, manifests)
     content = {
-        **kept, "recogniser": next((recogniser for recogniser in recognisers if recogniser), None), "scores": [],
+        **kept, "recogniser": recognisers[0] if recognisers else None, "scores": [],
+        **({"recognisers": recognisers} if len(recognisers) > 1 else {}),  # none of them may judge
         "operation": how,
         "made_from": [{"hash": tensor_hash(each.tensors), "lineage": manifest["lineage"]} for each, manifest in zip(sources, manifests)],
     }  # fmt: skip
     return _write(out, stored_of(layers, tokens), manifests[0]["config"], content, how, subjects_of(*manifests))
+
+
+def _named_descriptions(names: Sequence[str], manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """ "source" of one person -> "source:anna"; of several people, whom ``merge`` leaves their names, as it is."""
+    found: dict[str, Any] = {}
+    for name, manifest in zip(names, manifests, strict=True):
+        for key, text in (manifest["content"].get("descriptions") or {}).items():
+            found[key if ":" in key else f"{key}:{name}"] = text
+    return found
 
 
 def _write(

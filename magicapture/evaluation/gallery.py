@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import MANIFEST, ArtifactError, read_manifest, subjects_of
+from magicapture.artifacts import ArtifactError, kind_of, read_manifest, subjects_of
 from magicapture.data.subjects import UNNAMED
 from magicapture.evaluation import page
 from magicapture.evaluation.pictures import data_uri
 from magicapture.evaluation.ranking import MEASURES
 from magicapture.evaluation.report import comparison
+from magicapture.mappings import flatten
 from magicapture.scoring.statistics import interval
 
 #: Rows of pictures, and their longest side in px.
@@ -30,11 +31,11 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     ``pipeline.py run`` published.
 
     Returns:
-        ``runs``: [{name, evaluation (folder), subject, style, seed (of training), best_step, pack, protocol, selection, pictures, scores
-        (measure -> {mean, low, high, n}), differences (to the first run, paired by prompt and seed; likewise)}]; ``comparable`` and
-        ``reasons`` why not; ``knobs``: name -> value of every run, where they differ; ``shared``: [{prompt, seed, tokens, files and
-        scores: of every run}], pictures that all have, in the first one's order of rank; ``subjects``: whose the runs are
-        (``artifacts.subjects_of``).
+        ``runs``: [{name, evaluation (folder), subject, style ("" where not told), seed (of training), best_step, pack, protocol, selection,
+        pictures, scores (measure -> {mean, low, high, n}), differences (to the first run, paired by prompt and seed; likewise)}];
+        ``comparable`` and ``reasons`` why not; ``knobs``: name -> value of every run, where they differ; ``shared``: [{prompt, seed,
+        tokens, files and scores: of every run}], pictures that all have, in the first one's order of rank; ``subjects``: whose the runs
+        are (``artifacts.subjects_of``).
 
     Raises:
         ArtifactError: a folder that holds no evaluation, or the same one twice.
@@ -46,7 +47,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     found = [_read(name, folder) for name, folder in zip(names, folders, strict=True)]
     first = found[0]
     keys = [key for key in first["rows"] if all(key in run["rows"] for run in found)]
-    knobs = _differing([_flatten(run["config"]) for run in found])
+    knobs = _differing([flatten(run["config"]) for run in found])
     reasons = _reasons(found)
     for run in found:
         run["differences"] = {} if run is first else _differences(first["rows"], run["rows"], keys)
@@ -78,23 +79,23 @@ def find_evaluation(run: str | Path) -> Path:
     Raises ArtifactError where there is none.
     """
     folder = Path(run)
-    kind = _kind(folder)
+    kind = kind_of(folder)
     if kind == "evaluation":
         return folder.resolve()
     if kind == "results":
         evaluation = Path(read_manifest(folder, "results")["content"]["folders"]["evaluation"])
-        if _kind(evaluation) != "evaluation":
+        if kind_of(evaluation) != "evaluation":
             raise ArtifactError(f"{folder}: its evaluation was at {evaluation} and is not there any more; run the pipeline again")
         return evaluation.resolve()
     chosen = _chosen(folder)
     places = [folder / "evaluation", *sorted(folder.glob("seed-*/evaluation"))] if chosen is None else [folder / chosen / "evaluation"]
-    seeds = [path for path in places if _kind(path) == "evaluation"]
+    seeds = [path for path in places if kind_of(path) == "evaluation"]
     if not seeds:
         state = f"holds {kind!r}" if kind else "holds none" if folder.is_dir() else "does not exist"
         raise ArtifactError(
             f"{folder} {state}: expected an evaluation, a folder that `magicapture train` or `pipeline.py run` wrote, or one of its seeds"
         )
-    return max(seeds, key=lambda path: _selection(path)).resolve()
+    return max(seeds, key=lambda path: selection_of(path)).resolve()
 
 
 def _shared(key: Key, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -107,11 +108,6 @@ def _small(file: str) -> str:
     return data_uri(np.array(Image.open(file).convert("RGB")), _SIDE)
 
 
-def _kind(folder: Path) -> str:
-    file = folder / MANIFEST
-    return str(json.loads(file.read_text()).get("schema", "")).partition("/")[0] if file.is_file() else ""
-
-
 def _chosen(folder: Path) -> str | None:
     """The candidate that `train` last chose: other seeds' evaluations may be of an earlier training in the same folder. None: not known."""
     try:
@@ -121,7 +117,8 @@ def _chosen(folder: Path) -> str | None:
     return winner if isinstance(winner, str) else None
 
 
-def _selection(evaluation: Path) -> float:
+def selection_of(evaluation: str | Path) -> float:
+    """The selection score of an ``evaluation/1`` folder; lowest of all where the judge found no face. Raises ArtifactError."""
     selection = read_manifest(evaluation, "evaluation")["content"]["selection"]
     return float("-inf") if selection is None else float(selection)
 
@@ -150,9 +147,9 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
     return {
         "name": name,
         "evaluation": str(folder),
-        "subject": config["promotion"]["subject"],
-        "subjects": subjects_of(manifest) or _named(config["promotion"]["subject"]),
-        "style": config["promotion"]["style"],
+        "subject": (subject := (config.get("promotion") or {}).get("subject", "")),
+        "subjects": subjects_of(manifest) or _named(subject),
+        "style": (config.get("promotion") or {}).get("style", ""),
         "seed": adapter.get("seed"),
         "best_step": adapter.get("best_step"),
         "pack": config["pack"],
@@ -197,16 +194,9 @@ def _reasons(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if len({frozenset(run["rows"]) for run in runs}) > 1:
         reasons.append("their portraits are of different prompts or seeds")
     for section, what in (("evaluation", "the weights of the ranking"), ("postprocessing", "post-processing"), ("pack", "the pack")):
-        if len({json.dumps(run["config"][section], sort_keys=True) for run in runs}) > 1:
+        if len({json.dumps(run["config"].get(section), sort_keys=True) for run in runs}) > 1:
             reasons.append(f"{what} differs")
     return reasons or ["they were measured against different photos or looks, or by another version of pack or scorer"]
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def _differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from magicapture.artifacts import subjects_of
+from magicapture.artifacts import SUBJECTS, subjects_of
 from magicapture.config import Config
 from magicapture.evaluation import charts, page
 from magicapture.evaluation.pictures import data_uri, lit, tinted
@@ -76,7 +77,9 @@ def render(
     return page.render(
         "report.html.j2",
         subjects_of(manifest, prepared.manifest),
-        subject=config.promotion.subject,
+        subject=config.promotion.subject
+        if {"promotion", "promotion.subject"}.isdisjoint(config.untold)
+        else ", ".join(manifest.get(SUBJECTS) or {}),
         portraits=portraits,
         prompts=_distinct(portraits, "prompt"),
         filters=_filters(portraits),
@@ -103,7 +106,7 @@ def render(
         losses=_losses(training / "curves.jsonl"),
         adapter=adapter,
         facts=_facts(manifest, prepared, result, adapter, pack, lineage),
-        config=config.to_yaml(),
+        config=yaml.safe_dump(config.recorded(), sort_keys=False, allow_unicode=True),
     )
 
 

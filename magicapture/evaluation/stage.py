@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from dataclasses import asdict
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, subjects_of, write_json, write_text, writing
-from magicapture.config import Config
+from magicapture.artifacts import MANIFEST, ArtifactError, kind_of, lineage_key, read_manifest, subjects_of, write_json, write_text, writing
+from magicapture.config import Config, load_config
 from magicapture.evaluation import ranking, report
 from magicapture.evaluation.measure import Measurer, rows
 from magicapture.faces.prepared import PreparedSet
@@ -36,9 +35,13 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     if not any(item["kind"] == "portrait" for item in items):
         raise ArtifactError(f"{images}: no picture of kind 'portrait' among {len(items)}; generate some first")
     sources = PreparedSet.load(prepared)
+    # What this configuration does not say, the pictures' and the photos' own do.
+    config = load_config(config.recorded(sources.manifest, manifest), partial=True)
     pack = load_pack(config.pack)
     adapter = manifest["content"].get("adapter", {})
-    pleased = require_independent(pack, adapter.get("recogniser"), config.evaluation.allow_trained_network)
+    networks = adapter.get("recognisers") or [adapter.get("recogniser")]  # several: of an adapter that was merged
+    allow = config.evaluation.allow_trained_network
+    pleased = sorted({role for network in networks for role in require_independent(pack, network, allow)})
     if pleased:
         logger.warning("%s: the network trained against; its scores say nothing of likeness", " and ".join(pleased))
     measurer = Measurer(pack, sources, config.device, config.preprocess.second_face)
@@ -68,7 +71,7 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     best = next(row for row in ranked if row["kind"] == "portrait")
     lineage = lineage_key(manifest["lineage"], sources.lineage, pack.digest(), config.digest("evaluation"), SCORER_VERSION)
     whose = subjects_of(manifest, sources.manifest)
-    with writing(out, SCHEMA, lineage=lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
+    with writing(out, SCHEMA, lineage=lineage, config=config.recorded(), subjects=whose) as draft:
         _copy(images, draft.path, items)
         write_json(draft.path / "scores.json", result)
         page = report.render(images=images, manifest=manifest, prepared=sources, result=result, config=config, pack=pack, lineage=lineage)
@@ -86,9 +89,7 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    made = json.loads(path.read_text()) if path.is_file() else {}
-    return read_manifest(folder, "images" if str(made.get("schema")).startswith("images/") else "portraits")
+    return read_manifest(folder, "images" if kind_of(folder) == "images" else "portraits")
 
 
 def _picture(folder: Path, file: str) -> np.ndarray:

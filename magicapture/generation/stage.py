@@ -59,7 +59,7 @@ def run(
         _log.warning(warning)
     lineage = lineage_key(content_hash(adapter), config.digest(), json.dumps([prompts, seeds]))
     whose = subjects_of(trained)
-    with writing(out, "images/1", lineage=lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
+    with writing(out, "images/1", lineage=lineage, config=config.recorded(trained), subjects=whose) as draft:
         _carry(Path(adapter), draft.path / "training")
         (draft.path / "images").mkdir()
         items: list[dict[str, Any]] = []

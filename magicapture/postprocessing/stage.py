@@ -42,8 +42,7 @@ def run(images: str | Path, out: str | Path, config: Config, only: Sequence[str]
     lineage = lineage_key(
         SCHEMA, manifest["lineage"], *sorted(manifest["files"].values()), config.digest("postprocessing"), pack.digest(), *(only or ())
     )
-    knobs_used = config.model_dump(mode="json", include={"pack", "postprocessing"})
-    with writing(out, SCHEMA, lineage=lineage, config=knobs_used, subjects=subjects_of(manifest)) as draft:
+    with writing(out, SCHEMA, lineage=lineage, config=config.recorded(manifest), subjects=subjects_of(manifest)) as draft:
         items = []
         for item in progress(_chosen(manifest["content"]["items"], only), what="postprocess", unit="picture"):
             picture = _read(folder / item["file"])

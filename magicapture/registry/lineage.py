@@ -8,7 +8,6 @@ import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,21 +15,32 @@ from magicapture.artifacts import SUBJECTS, ArtifactError, lineage_key
 from magicapture.config import Config
 from magicapture.data import folder_concepts, folder_md5, folder_name, is_address, name_subjects, pair_hash, revision_tags
 from magicapture.data.subjects import UNNAMED
+from magicapture.mappings import flatten as flatten  # the registry's own logs speak dotted names too
 from magicapture.packs.pack import load_pack
 
 PACKAGE = Path(__file__).parent.parent
 CODE_SUFFIXES = (".py", ".html", ".j2", ".css", ".js")
 
-# The sections of the configuration that reach a stage. A stage is given these alone (the others at their defaults), so
-# that a knob of a later stage never makes an earlier one run again; tests/registry/test_lineage.py holds the rooms to it.
-# Evaluation gets all: its report shows the whole configuration.
+# The sections of the configuration that reach a stage. A stage is given these alone (the others are unknown to it, and it records none of
+# them: Config.recorded), so that a knob of a later stage never makes an earlier one run again; tests/registry/test_lineage.py holds the
+# rooms to it. Evaluation gets all: its report shows the whole configuration.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "preprocess": ("preprocess", "promotion"),
     "inversion": ("training", "inversion"),
     "tuning": ("training", "tuning", "generation", "evaluation"),
     "generation": ("generation", "evaluation"),
     "postprocessing": ("postprocessing",),
-    "evaluation": ("preprocess", "training", "inversion", "tuning", "generation", "postprocessing", "evaluation", "promotion"),
+    "evaluation": (
+        "preprocess",
+        "training",
+        "inversion",
+        "tuning",
+        "search",
+        "generation",
+        "postprocessing",
+        "evaluation",
+        "promotion",
+    ),
 }
 # Validation while tuning samples with the user's sampler and scales and avoids the user's seeds, but has its own prompts; of evaluation
 # tuning asks only whether the network trained against may judge.
@@ -111,17 +121,6 @@ def run_lineage(photos: str | Path, looks: str | Path, config: Config, seeds: It
 def subjects_tag(names: Iterable[str]) -> str:
     """Names of the people that a run or a model version is of, as the value of its tag ``subjects``: a JSON list."""
     return json.dumps(sorted(names), ensure_ascii=False)
-
-
-def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mapping -> dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def git(folder: Path, *arguments: str) -> str:

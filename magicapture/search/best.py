@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magicapture import stages
-from magicapture.artifacts import write_json
-from magicapture.config import Config, ConfigError
+from magicapture.artifacts import ArtifactError, read_manifest, write_json
+from magicapture.config import Config, ConfigError, load_config
 from magicapture.search.halving import SearchError
 
 SELECTION = "selection.json"
@@ -31,14 +31,18 @@ def best_of(
     no face, or more than its prompt names, is not kept. ``out/images`` has all as they were drawn, ``out/evaluation`` their scores and
     report, ``out/selection.json`` of each {file, prompt, seed, rank, kept, reason, scores}: nothing is lost.
 
-    Raises ConfigError for more than are drawn, SearchError when no portrait can be kept.
+    Raises ConfigError for more than are drawn, ArtifactError for another ``prepared``, SearchError when no portrait can be kept.
     """
     if not 1 <= best <= len(seeds):
         raise ConfigError(f"--best {best} of {len(seeds)}: expected 1 to {len(seeds)}; draw more with --of (or name as many --seed)")
     from magicapture.evaluation.ranking import choose
 
+    try:
+        read_manifest(prepared, "prepared")
+    except ArtifactError as error:  # before hours of drawing
+        raise ArtifactError(f"{error}; --best scores against the prepared folder of the run: name it with --prepared") from None
     out = Path(out)
-    drawn = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"baseline_images": 0})})
+    drawn = load_config(config, ["evaluation.baseline_images=0"])
     images = stages.generate(adapter, out / "images", drawn, prompts, seeds)
     evaluation = stages.evaluate(images, prepared, out / "evaluation", drawn)
     rows = choose(json.loads((evaluation / "scores.json").read_text())["items"], best)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from magicapture import stages
-from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, write_json, write_text
+from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, write_json, write_text
 from magicapture.config import Config
 from magicapture.search.plan import Candidate, candidates, check_step, rounds
 
@@ -26,11 +26,15 @@ class SearchError(RuntimeError):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search ended with: the winner's folders, the record (``search.json``), and the sheet where several were compared."""
+    """What a search ended with: the winner's folders, the record (``search.json``), and the sheet where several were compared.
+
+    ``config``: what the winner was made with, and the search as it was asked for; its portraits are made and recorded with that.
+    """
 
     seed: int
     adapter: Path
     tokens: Path
+    config: Config
     record: dict[str, Any]
     sheet: Path | None
 
@@ -73,7 +77,9 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
         from magicapture.search import sheet  # what follows draws on torch, which refusing a knob does without
 
         write_text(search.out / SHEET, sheet.render(search.out, search.record))
-    return Found(winner.seed, search.adapter(winner), search.tokens(winner), search.record, search.out / SHEET if several else None)
+    made_with = winner.config.model_copy(update={"search": config.search})
+    found = (search.adapter(winner), search.tokens(winner), made_with, search.record)
+    return Found(winner.seed, *found, search.out / SHEET if several else None)
 
 
 class _Search:
@@ -121,7 +127,9 @@ class _Search:
             self.record["candidates"][candidate.name] |= {"state": "finished", "reason": f"trained to the end, {going[0].name} is better"}
         self.record["candidates"][going[0].name] |= {"state": "best", "reason": "the best by the judge"}
         self._write(winner=going[0].name, cost=self._cost(going[0]))
-        if not self._complete(going[0]):  # recorded, but its folder was taken away: its checkpoints end where it ended
+        # Recorded, but its folder or that of its tokens may have been taken away since: the same steps give the same again.
+        self._invert(going[0])
+        if not self._complete(going[0]):
             self._tune(going[0], None)
         return going[0]
 
@@ -171,7 +179,7 @@ class _Search:
         return entry["state"] != "failed"
 
     def _invert(self, candidate: Candidate) -> None:
-        if candidate.tokens in self.record["inversions"]:
+        if candidate.tokens in self.record["inversions"] and (self.tokens(candidate) / MANIFEST).is_file():
             return
         started = time.process_time()
         first = self.tried[0].seed

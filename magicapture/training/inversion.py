@@ -38,7 +38,7 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
         progress = Trainer(session.backbone, session.data, recipe, config.training, seed, session.checkpoints).run()
     learnt = adapters.tensors(session.backbone)
     whose = subjects_of(session.prepared.manifest)
-    with writing(out, "tokens/1", lineage=session.lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
+    with writing(out, "tokens/1", lineage=session.lineage, config=config.recorded(), subjects=whose) as draft:
         adapters.save_tokens(draft.path / "tokens.safetensors", learnt)
         write_curves(draft.path / "curves.jsonl", progress.curves)
         draft.content = {

@@ -68,7 +68,7 @@ def run(
         data = training_rows(session, config)
         progress = Trainer(session.backbone, data, recipe, config.training, seed, session.checkpoints).run(until_step)
         whose = subjects_of(session.prepared.manifest, inverted)
-        with writing(out, "adapter/1", lineage=session.lineage, config=config.model_dump(mode="json"), subjects=whose) as draft:
+        with writing(out, "adapter/1", lineage=session.lineage, config=config.recorded(inverted), subjects=whose) as draft:
             last_hash, best_hash = _write(draft.path, session, progress, Path(tokens))
             draft.content = {
                 "pack": session.pack.name,
@@ -76,6 +76,7 @@ def run(
                 "recogniser": trained,
                 "trainable": config.tuning.trainable,
                 "lora": _lora(config.tuning),
+                "inversion_steps": inverted["content"]["steps"],
                 "best_step": progress.best_step,
                 "last_step": progress.step,
                 "scores": progress.scores,

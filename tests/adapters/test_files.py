@@ -176,3 +176,8 @@ def test_the_hash_names_tensors_not_files(index: int, change: str) -> None:
     else:
         altered["a"] = values["a"].view(torch.int32)
     assert adapters.tensor_hash(altered) != hashed
+
+
+def test_a_token_that_ends_like_a_further_vector_is_a_token() -> None:
+    tokens = {name: torch.ones(2) for name in ("<style_7>", "anna_2", "[V1]", "[V1]_1")}
+    assert {token: len(rows[""]) for token, rows in adapters.files.stacked(tokens).items()} == {"<style_7>": 1, "anna_2": 1, "[V1]": 2}

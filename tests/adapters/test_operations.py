@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from magicapture import adapters
 from magicapture.adapters import AdapterError
 from magicapture.adapters.export import export
-from magicapture.adapters.operations import describe, import_lora, merge, resize, scale
-from magicapture.artifacts import ArtifactError, read_manifest
+from magicapture.adapters.operations import describe, import_lora, merge, new_artifact, resize, scale
+from magicapture.artifacts import ArtifactError, read_manifest, write_json
 from magicapture.backbones import load_backbone
 from magicapture.packs import Pack
 from tests.adapters.artifact import PROMPT, config_of, latents_here, noise_of, stock_pipeline, tuned_of, write_adapter
@@ -220,3 +221,56 @@ def test_what_is_no_adapter_is_named(tmp_path: Path) -> None:
         describe(tmp_path)
     with pytest.raises(AdapterError, match="is not a file; expected a .safetensors file"):
         describe(tmp_path / "none.safetensors")
+
+
+def test_an_adapter_that_does_not_keep_all_knobs_tells_what_it_knows(pack: Pack, adapter: Path, tmp_path: Path) -> None:
+    """The pipeline's: its tuning was given its own sections, and no prompts."""
+    shutil.copytree(adapter, tmp_path / "a")
+    manifest = json.loads((adapter / "manifest.json").read_text())
+    for section in ("inversion", "postprocessing", "search"):
+        del manifest["config"][section]
+    del manifest["config"]["generation"]["prompts"]
+    manifest["content"]["inversion_steps"] = 77
+    write_json(tmp_path / "a/manifest.json", manifest)
+    assert describe(tmp_path / "a")["steps"] == {"inversion": 77, "tuning": 80}
+    export(scale(tmp_path / "a", tmp_path / "b", 1, 1), tmp_path / "out", "diffusers")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| Steps | 77 of inversion, 80 of tuning |" in card and f"'{PROMPT}'" in card
+    del manifest["content"]["inversion_steps"]
+    write_json(tmp_path / "a/manifest.json", manifest)
+    assert describe(tmp_path / "a")["steps"]["inversion"] is None
+    export(tmp_path / "a", tmp_path / "out", "diffusers")
+    assert "| Steps | 80 of tuning |" in (tmp_path / "out/README.md").read_text()
+
+
+def test_a_trained_adapter_is_never_replaced(pack: Pack, adapter: Path, other: Path, tmp_path: Path) -> None:
+    shutil.copytree(adapter, tmp_path / "a")
+    (tmp_path / "a/curves.jsonl").write_text("hours of work")
+    for source in (tmp_path / "a", other):
+        with pytest.raises(AdapterError, match="is a trained adapter, not one that this command wrote; it is left as it is"):
+            scale(source, tmp_path / "a", 0.5, 0.5)
+    assert (tmp_path / "a/curves.jsonl").is_file()
+    scale(adapter, tmp_path / "b", 0.5, 0.5)
+    scale(tmp_path / "b", tmp_path / "b", 2, 2)  # what a command here wrote may be
+    assert read_manifest(tmp_path / "b", "adapter", verify=True)["content"]["operation"] == "scale unet 2 text 2"
+
+
+def test_of_two_people_both_are_described_and_both_networks_are_known(adapter: Path, other: Path, tmp_path: Path) -> None:
+    for folder, words, role in ((adapter, "with a beard", "recogniser"), (other, "with red hair", "arcface")):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        known = {"descriptions": {"source": words}, "recogniser": {"role": role, "weights": role, "onnx": None}}
+        shutil.copytree(folder, tmp_path / role)
+        write_json(tmp_path / role / "manifest.json", manifest | {"content": manifest["content"] | known})
+    merge([tmp_path / "recogniser", tmp_path / "arcface"], tmp_path / "out", [], ["anna", "ben"])
+    content = read_manifest(tmp_path / "out", "adapter")["content"]
+    assert content["descriptions"] == {"source:anna": "with a beard", "source:ben": "with red hair"}
+    assert [each["role"] for each in content["recognisers"]] == ["recogniser", "arcface"]
+    merge([tmp_path / "out", tmp_path / "out"], tmp_path / "again", [0.5, 0.5])
+    assert read_manifest(tmp_path / "again", "adapter")["content"]["recognisers"] == content["recognisers"]
+
+
+def test_a_file_that_cannot_be_read_is_not_called_one_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), new_artifact(tmp_path / "deep" / "out", "adapter/1", "", {}, None):
+        (tmp_path / "elsewhere").read_text()
+    with pytest.raises(AdapterError, match="cannot write"), new_artifact(tmp_path / "deep" / "out", "adapter/1", "", {}, None) as draft:
+        (draft.path / "none" / "file").write_text("")

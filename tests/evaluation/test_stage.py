@@ -7,6 +7,8 @@ import pytest
 
 from magicapture import stages
 from magicapture.artifacts import ArtifactError, read_manifest
+from magicapture.config import load_config
+from magicapture.evaluation import gallery
 from magicapture.packs import Pack, PackError
 from tests.evaluation import artifacts
 
@@ -108,3 +110,22 @@ def test_wrong_folders_are_named(marker_set: Path, portraits: Path, pack: Pack, 
     with pytest.raises(ArtifactError, match=r"images/0001\.png is named in"):
         stages.evaluate(broken, marker_set, tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_known_of_the_pictures_is_not_claimed(portraits: Path, marker_set: Path, pack: Pack, tmp_path: Path) -> None:
+    """Portraits that an older version or the pipeline made do not say how they were trained; the report does not either."""
+    config = load_config({"pack": str(pack.folder), "evaluation": {"weight_style": 2.0}}, partial=True)
+    out = stages.evaluate(portraits, marker_set, tmp_path / "evaluation", config)
+    kept = read_manifest(out, "evaluation")["config"]
+    assert set(kept) == {"pack", "postprocessing", "evaluation"} and kept["evaluation"] == {"weight_style": 2.0}
+    assert kept["postprocessing"] == read_manifest(portraits, "portraits")["config"]["postprocessing"]
+    assert "weight_style: 2.0" in (page := (out / "report.html").read_text()) and "lambda_identity" not in page
+    assert gallery.compare([out])["runs"][0]["subject"] == ""
+
+
+def test_neither_network_of_a_merged_adapter_may_judge(marker_set: Path, pack: Pack, tmp_path: Path) -> None:
+    networks = [{"role": role, "weights": "0", "onnx": None} for role in ("arcface", "judge")]
+    known = {"recogniser": networks[0], "recognisers": networks}
+    portraits = artifacts.marker_portraits(tmp_path / "portraits", {"portrait": [0]}, adapter=known)
+    with pytest.raises(PackError, match="judge .* are one"):
+        stages.evaluate(portraits, marker_set, tmp_path / "evaluation", artifacts.config(pack))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from magicapture import postprocessing
-from magicapture.artifacts import ArtifactError, read_manifest, writing
+from magicapture.artifacts import ArtifactError, read_manifest, write_json, writing
 from magicapture.config import load_config
 from magicapture.packs import Pack, PackError
 from magicapture.world.looks import Look
@@ -126,3 +127,15 @@ def test_mini_makes_portraits_of_256_px(mini_pack: Pack, tmp_path: Path) -> None
     out = postprocessing.run(_images(tmp_path, pictures), tmp_path / "out", load_config("mini"))
     items = read_manifest(out, "portraits", verify=True)["content"]["items"]
     assert all(min(item["size"]) >= 256 for item in items) and sum(item["faces"] == 1 for item in items) >= 5
+
+
+def test_all_that_is_known_of_how_portraits_were_made_is_kept(images: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """By it `magicapture evaluate` goes; a stage of the pipeline adds its section to what the pictures' manifest says."""
+    off = {"upscale": False, "restore": False}
+    whole = load_config({"preset": "mini", "pack": str(tiny_folder), "postprocessing": off})
+    assert read_manifest(postprocessing.run(images, tmp_path / "a", whole), "portraits")["config"] == whole.model_dump(mode="json")
+    path = images / "manifest.json"
+    write_json(path, json.loads(path.read_text()) | {"config": {"pack": "other", "generation": {"steps": 3}}})
+    part = load_config({"pack": str(tiny_folder), "postprocessing": off}, partial=True)
+    kept = read_manifest(postprocessing.run(images, tmp_path / "b", part), "portraits")["config"]
+    assert kept == {"pack": str(tiny_folder), "generation": {"steps": 3}, "postprocessing": off}

@@ -113,3 +113,10 @@ def test_untracked_data_has_a_hash_alone(tmp_path: Path) -> None:
     assert set(tags) == {"data.hash", "subjects"} and tags["subjects"] == '["person"]'
     with pytest.raises(ArtifactError, match="looks folder .* does not exist.*dvc pull"):
         lineage.data_lineage(tmp_path / "person", tmp_path / "gone")
+
+
+@pytest.mark.parametrize("preset", ["mini", "mini-objects"])
+@pytest.mark.parametrize("stage", lineage.SECTIONS)
+def test_a_stage_records_what_it_was_given_and_no_more(stage: str, preset: str) -> None:
+    given = json.loads(lineage.stage_config(load_config(preset), stage))
+    assert load_config(given, partial=True).recorded() == given

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from magicapture.artifacts import read_manifest
+from magicapture.artifacts import ArtifactError, read_manifest
 from magicapture.cli import app
 from magicapture.config import ConfigError, load_config
 from magicapture.options import OptionsError
@@ -37,7 +37,7 @@ def test_how_many_seeds_and_which_contradict() -> None:
 
 def test_train_searches_and_generate_keeps_the_best(tmp_path: Path) -> None:
     write_samples(tmp_path / "data", count=1, size=128)
-    short = ["inversion.steps=1", "tuning.steps=2", "tuning.sample_every=1", "tuning.samples=1", "training.augment.versions=1"]
+    short = ["inversion.steps=1", "tuning.steps=2", "tuning.sample_every=0", "tuning.samples=1", "training.augment.versions=1"]
     short += ["training.threads=1", "generation.steps=8", "generation.seeds=[7]", "evaluation.baseline_images=0"]
     knobs = [part for knob in short for part in ("--set", knob)]
     out = tmp_path / "run"
@@ -47,6 +47,8 @@ def test_train_searches_and_generate_keeps_the_best(tmp_path: Path) -> None:
     assert f"best: {out / record['winner'] / 'adapter'}" in said and f"search: 4 steps of training, 1.33 times one run; sheet {out}" in said
     assert (out / record["winner"] / "evaluation" / "report.html").is_file() and (out / "search.html").is_file()
     assert sorted(path.name for path in out.glob("seed-*/portraits")) == ["portraits"]  # of the winner alone
+    trained, scored = (read_manifest(out / record["winner"] / kind, kind)["config"] for kind in ("adapter", "evaluation"))
+    assert trained["tuning"] == scored["tuning"] and trained["tuning"]["sample_every"] == 1  # the search's own, not the 0 it was told
 
     said = _run("generate", out / record["winner"] / "adapter", "--out", tmp_path / "more", "--best", "2", "--of", "4")
     rows = json.loads((tmp_path / "more" / "selection.json").read_text())
@@ -65,3 +67,9 @@ def _run(*arguments: str | Path) -> str:
     result = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def test_without_the_prepared_folder_nothing_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="name it with --prepared"):
+        best_of("adapter", tmp_path / "prepared", tmp_path / "out", CONFIG, 1, None, [1, 2])
+    assert not (tmp_path / "out").exists()

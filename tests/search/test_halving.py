@@ -203,3 +203,32 @@ def test_other_knobs_of_inversion_have_their_own_tokens(prepared: Path, pack: Pa
     states = {entry["state"] for entry in found.record["candidates"].values()}
     assert states == {"best", "finished"}  # without reduction none is stopped
     assert found.record["cost"]["steps"] == 1 + 3 + 2 + 2
+
+
+def test_what_is_told_of_the_winner_is_what_it_was_made_with(prepared: Path, pack: Pack, tmp_path: Path) -> None:
+    config = few_steps(pack, "tuning.steps=2", "search.grid={tuning.lambda_attention: [0.5, 1.5]}", "search.reduction=1")
+    found = search.run(prepared, tmp_path, config)
+    won = found.record["candidates"][found.record["winner"]]["knobs"]["tuning.lambda_attention"]
+    assert found.config.tuning.lambda_attention == won != config.tuning.lambda_attention
+    assert found.config.search == config.search
+    assert found.config.model_dump(mode="json")["tuning"] == read_manifest(found.adapter, "adapter")["config"]["tuning"]
+
+
+@pytest.mark.parametrize("gone", ["seed-1", "seed-1/tokens", "seed-1/adapter"])
+def test_what_was_taken_away_of_a_finished_run_is_made_again(gone: str, prepared: Path, pack: Pack, tmp_path: Path) -> None:
+    config = few_steps(pack, "tuning.steps=2", "search.seeds=[1]")
+    first = search.run(prepared, tmp_path, config)
+    digest = read_manifest(first.adapter, "adapter")["content"]["best_hash"]
+    shutil.rmtree(tmp_path / gone)
+    again = search.run(prepared, tmp_path, config)
+    assert read_manifest(again.adapter, "adapter", verify=True)["content"]["best_hash"] == digest
+    assert read_manifest(again.tokens, "tokens", verify=True)["content"]["steps"] == 4
+
+
+def test_tokens_taken_away_before_tuning_was_done_are_learnt_again(prepared: Path, pack: Pack, tmp_path: Path) -> None:
+    config = few_steps(pack, "tuning.steps=2", "search.seeds=[1]")
+    record = search.run(prepared, tmp_path, config).record
+    entry = record["candidates"]["seed-1"] | {"state": "training", "checks": []}
+    write_json(tmp_path / "search.json", record | {"winner": None, "cost": None, "candidates": {"seed-1": entry}})
+    shutil.rmtree(tmp_path / "seed-1")
+    assert search.run(prepared, tmp_path, config).record["winner"] == "seed-1"

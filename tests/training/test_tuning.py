@@ -22,9 +22,10 @@ from magicapture import adapters
 from magicapture.artifacts import ArtifactError, read_manifest, sha256_file, write_json
 from magicapture.backbones import load_backbone
 from magicapture.backbones.recogniser import FaceNet
-from magicapture.config import Tuning
+from magicapture.config import Tuning, load_config
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack, PackError, load_pack, trained_against
+from magicapture.registry.lineage import stage_config
 from magicapture.training import inversion, tuning
 from tests.training import tinymodel
 from tests.training.conftest import tiny_config
@@ -204,3 +205,21 @@ def test_schedules() -> None:
     warm = tuning.schedule(Tuning(steps=6, warmup_steps=3, schedule="linear"))
     assert [warm(step) for step in range(4)] == [0.25, 0.5, 0.75, 1] and warm(5) == pytest.approx(1 / 3)
     assert torch.tensor([warm(step) for step in range(6)]).min() > 0
+
+
+def test_an_adapter_of_the_pipeline_claims_no_knob_that_its_stages_were_not_given(
+    prepared: PreparedSet, tokens: Path, pack: Pack, tmp_path: Path
+) -> None:
+    whole = tiny_config(pack, "tuning.steps=1", "inversion.steps=4", "tuning.sample_every=0", "postprocessing.consistency=1")
+    inverted, tuned = (load_config(json.loads(stage_config(whole, stage)), partial=True) for stage in ("inversion", "tuning"))
+    learnt = shutil.copytree(tokens, tmp_path / "tokens")
+    manifest = json.loads((learnt / "manifest.json").read_text())
+    write_json(learnt / "manifest.json", manifest | {"config": inverted.recorded()})
+    adapter = tuning.run(prepared.folder, learnt, tmp_path / "adapter", tuned, 0, tmp_path / "checkpoints")
+    manifest = read_manifest(adapter, "adapter")
+    assert set(manifest["config"]) == {
+        "pack", "device", "precision", "training", "inversion", "tuning", "generation", "evaluation"
+    }  # fmt: skip
+    assert manifest["config"]["inversion"] == whole.model_dump(mode="json")["inversion"]
+    assert "prompts" not in manifest["config"]["generation"]
+    assert manifest["content"]["inversion_steps"] == 4
