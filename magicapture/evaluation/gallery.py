@@ -164,7 +164,7 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
 
 def _named(subject: str) -> dict[str, list[str]]:
     """Whose a run is that was written before manifests told."""
-    return {} if subject == UNNAMED else {subject: []}
+    return {} if subject in ("", UNNAMED) else {subject: []}
 
 
 def _note(run: Mapping[str, Any]) -> str:
