@@ -20,7 +20,7 @@ from magicapture.world.parallel import launch
 
 
 def train_vae(
-    work: Path, *, steps: int = 4800, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1.5e-3,
+    work: Path, *, steps: int = 8400, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1.5e-3,
     resolution: int = RESOLUTION, shards: int = 8, batch: int = 8,
 ) -> None:  # fmt: skip
     """The autoencoder, on crops of half the side in three steps of four; the face counts fourfold. Writes ``work/vae``."""

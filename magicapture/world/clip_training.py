@@ -21,7 +21,7 @@ from magicapture.world.packing import write_aesthetic, write_clip
 from magicapture.world.warm import go_on
 
 BATCH = 128
-STEPS = 5000
+STEPS = 6000
 AESTHETIC_STEPS = 3000
 SHARDS = 8
 SAMPLES = 16000  # pictures the aesthetic head learns from

@@ -26,7 +26,7 @@ from magicapture.world.splits import seeds
 from magicapture.world.warm import go_on
 
 BATCH = 32
-STEPS = 4000
+STEPS = 8000
 SIZES = ((0, 40), (32, 110), (90, 1000))  # px of the face's longer side that each stride answers for; they overlap
 _BACKDROPS = 400
 

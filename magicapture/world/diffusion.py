@@ -65,7 +65,7 @@ def cache_latents(rank: int, processes: int, device: str, work: Path, key: str) 
         aside.rename(file)
 
 
-def train_unet(work: Path, *, steps: int = 4400, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1e-3,
+def train_unet(work: Path, *, steps: int = 19000, seed: int = 0, device: str = "cpu", processes: int = 1, rate: float = 1e-3,
                resolution: int = RESOLUTION, shards: int = 20, batch: int = 24) -> None:  # fmt: skip
     """UNet and text encoder on the latents of ``work/vae``: v-prediction, min-SNR weights (gamma 5), faces count more, captions left
     out in a tenth of the rows for classifier-free guidance. Writes ``work/unet``."""

@@ -22,7 +22,7 @@ from magicapture.world.packing import PARSER_MEAN, PARSER_SIZE, PARSER_STD, writ
 from magicapture.world.warm import go_on
 
 BATCH = 24
-STEPS = 4000
+STEPS = 11000
 
 
 def train_parser(
