@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
-from magicapture import stages
+from magicapture import search, stages
 from magicapture.artifacts import read_manifest, write_bytes, write_json
 from magicapture.config import Config, load_config
 from magicapture.options import seeds as counted
@@ -35,18 +35,19 @@ class MagiCapture:
     def __init__(self, preset: stages.Settings = "mini", *knobs: str) -> None:
         self.config: Config = load_config(preset, knobs)
 
-    def personalise(self, photos: stages.Folder, looks: stages.Folder, out: stages.Folder | None = None, seed: int = 0) -> Person:
+    def personalise(self, photos: stages.Folder, looks: stages.Folder, out: stages.Folder | None = None, seed: int | None = None) -> Person:
         """Train on photos of a person and images of a look (folders, or ``git+URL@REVISION#FOLDER``); minutes with ``mini``.
 
-        ``out``: where the artifacts go; called again with the same, training goes on where it was. None: a temporary folder. Raises what
-        ``stages.preprocess``, ``invert`` and ``tune`` raise.
+        ``seed``: of training, the only one to try. None: what ``config.search`` says, by default seed 0; with ``"search.seeds=4"`` the best
+        of four (``magicapture.search``). ``out``: where the artifacts go, laid out as by ``magicapture train``; called again with the
+        same, training goes on where it was. None: a temporary folder. Raises what ``stages.preprocess`` and ``search.run`` raise.
         """
+        config = self.config if seed is None else load_config(self.config, [f"search.seeds=[{seed}]"])
         folder = _Folder(out)
-        prepared = stages.preprocess(photos, looks, folder.path / "prepared", self.config)
-        checkpoints = folder.path / "checkpoints"
-        tokens = stages.invert(prepared, folder.path / "tokens", self.config, seed, checkpoints / "inversion")
-        adapter = stages.tune(prepared, tokens, folder.path / "adapter", self.config, seed, checkpoints / "tuning")
-        return Person(self.config, prepared, adapter, folder)
+        search.candidates(config)  # what cannot be searched is refused before anything runs
+        prepared = stages.preprocess(photos, looks, folder.path / "prepared", config)
+        found = search.run(prepared, folder.path, config)
+        return Person(found.config, prepared, found.adapter, folder)
 
     def load(self, adapter: stages.Folder, prepared: stages.Folder) -> Person:
         """A person that was learnt before: the adapter and prepared folders of a run. Raises ArtifactError for other folders."""

@@ -14,7 +14,7 @@ from PIL import Image
 import magicapture
 from magicapture import MagiCapture
 from magicapture.api import Person, Portrait, Portraits, _Folder
-from magicapture.artifacts import ArtifactError, sha256_file
+from magicapture.artifacts import ArtifactError, read_manifest, sha256_file
 from magicapture.config import ConfigError, load_config
 from magicapture.options import OptionsError
 from magicapture.world.samples import write_samples
@@ -30,6 +30,25 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Person:
     folder = tmp_path_factory.mktemp("pictures")
     write_samples(folder, count=2, size=128)
     return MagiCapture("mini", *SHORT).personalise(folder / "person", folder / "look")
+
+
+def test_several_seeds_are_searched_and_the_best_is_used(tmp_path: Path) -> None:
+    write_samples(tmp_path, count=2, size=128)
+    knobs = (*SHORT, "tuning.sample_every=1", "search.seeds=2")
+    person = MagiCapture("mini", *knobs).personalise(tmp_path / "person", tmp_path / "look", tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert set(record["candidates"]) == {"seed-0", "seed-1"}
+    assert person.adapter == tmp_path / "out" / record["winner"] / "adapter"
+    assert read_manifest(person.adapter, "adapter")["content"]["last_step"] == 2
+
+
+def test_a_seed_is_the_only_one_to_try(tmp_path: Path) -> None:
+    write_samples(tmp_path, count=2, size=128)
+    person = MagiCapture("mini", *SHORT).personalise(tmp_path / "person", tmp_path / "look", tmp_path / "out", seed=3)
+    assert person.adapter == tmp_path / "out" / "seed-3" / "adapter"
+    assert read_manifest(person.adapter, "adapter")["content"]["seed"] == 3
+    with pytest.raises(ConfigError, match=r"search.seeds = \(-1,\)"):
+        MagiCapture("mini").personalise(tmp_path / "person", tmp_path / "look", seed=-1)
 
 
 def test_importing_the_package_loads_nothing() -> None:
