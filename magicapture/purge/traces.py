@@ -93,15 +93,17 @@ def find(
     for session in {parent for path in files for parent in path.parents} - {*artifacts}:  # signed by no manifest: an older one's
         if (named := SESSION.fullmatch(session.name)) and named[2] in lineages:
             traces.found[session] = "checkpoints"
-    theirs = {above / name for folder in artifacts.keys() - mine for above in _above(folder) for name in RECORDS}
-    records = {above / name for folder in mine for above in _above(folder) for name in RECORDS} - theirs
+    elsewhere = {above / name for folder in artifacts.keys() - mine for above in _above(folder) for name in RECORDS}
+    records = {above / name for folder in mine for above in _above(folder) for name in RECORDS} - elsewhere
     traces.found |= dict.fromkeys(records.intersection(files), "record of a run")
     shared = _shared(artifacts, mine) | {manifests.EMPTY}
     for folder in mine:
         traces.derived |= _showing(artifacts[folder], hashed)
     traces.derived -= shared
-    _signed(files, artifacts, mine, people, traces)
-    _copies(files, artifacts, mine, people, traces, hashed)
+    theirs = {folder / name for folder in artifacts.keys() - mine for name in artifacts[folder]["files"]}
+    _signed(files, theirs, people, traces)
+    others = {digest for folder in artifacts.keys() - mine for own in manifests.whose(artifacts[folder]).values() for digest in own}
+    _copies(files, theirs, others, people, traces, hashed)
     _leftovers(files, traces)
     for path in files:
         if not traces.covers(path) and ((path.is_symlink() and traces.covers(Path(os.path.realpath(path)))) or _cached(path, traces)):
@@ -223,11 +225,10 @@ def _learn(subject: str, manifest: manifests.Manifest, traces: Traces) -> None:
         traces.people = [group for group in traces.people if not group & own] + [own.union(*joined)]
 
 
-def _signed(files: Iterable[Path], artifacts: Artifacts, mine: set[Path], people: People, traces: Traces) -> None:
+def _signed(files: Iterable[Path], theirs: set[Path], people: People, traces: Traces) -> None:
     """Files that say themselves whose they are: cached latents and pages. Latents that do not, in a cache beside this person's checkpoints,
     may be the person's: they go."""
     beside = {path.parent / "latents" for path, kind in traces.found.items() if kind == "checkpoints"}
-    theirs = {folder / name for folder in artifacts.keys() - mine for name in artifacts[folder]["files"]}
     for path in files:
         if path.is_symlink() or path in theirs or traces.covers(path):
             continue
@@ -244,11 +245,9 @@ def _signed(files: Iterable[Path], artifacts: Artifacts, mine: set[Path], people
                 traces.unsure[path] = why
 
 
-def _copies(files: Iterable[Path], artifacts: Artifacts, mine: set[Path], people: People, traces: Traces, hashed: Hash) -> None:
+def _copies(files: Iterable[Path], theirs: set[Path], others: set[str], people: People, traces: Traces, hashed: Hash) -> None:
     """Photos and copies by their hash. A photo that is also among another's own stays where that person's photos lie, and is said; so
     is a file in a pack, which is the program's, or whoever's made it."""
-    theirs = {folder / name for folder in artifacts.keys() - mine for name in artifacts[folder]["files"]}
-    others = {digest for folder in artifacts.keys() - mine for own in manifests.whose(artifacts[folder]).values() for digest in own}
     packs = {path.parent for path in files if path.name == PACK}
     known = {path: hashed(path) for path in files if not traces.covers(path) and not path.is_symlink()}
     company: dict[Path, set[str]] = {}

@@ -6,7 +6,6 @@ When the tracking server is down nothing is lost: the artifacts are copied into 
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magicapture.artifacts import MANIFEST, SUBJECTS, ArtifactError, lineage_key, read_manifest, subjects_of, writing
+from magicapture.artifacts import MANIFEST, SUBJECTS, ArtifactError, kind_of, lineage_key, read_manifest, subjects_of, writing
 from magicapture.config import Config, load_config
 from magicapture.registry.contents import STAGES, StageRecord, read_stage
 from magicapture.registry.decision import CANDIDATES, ScoreAgain, decide
@@ -139,19 +138,18 @@ def _folders(candidate: Candidate) -> dict[str, Path]:
     read_manifest(evaluation, "evaluation")
     found = {}
     for manifest in (*evaluation.parent.parent.glob(f"*/{MANIFEST}"), *evaluation.parent.glob(f"*/{MANIFEST}")):
-        kind = _kind(manifest)
+        kind = _kind(manifest.parent)
         if kind in STAGES:
             found[kind] = manifest.parent
     return found | {"evaluation": evaluation}
 
 
-def _kind(manifest: Path) -> str:
+def _kind(folder: Path) -> str:
     """Of an artifact; "" of another tool's manifest.json."""
     try:
-        data = json.loads(manifest.read_text())
-    except ValueError:
+        return kind_of(folder)
+    except ArtifactError:
         return ""
-    return str(data.get("schema", "")).partition("/")[0] if isinstance(data, dict) else ""
 
 
 def _send_or_explain(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain | None) -> dict[str, Any]:
