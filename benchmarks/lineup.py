@@ -46,7 +46,7 @@ KINDS = ("portrait", "attributes", "base")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0."""
     options = _parser().parse_args(arguments)
-    config = load_config(options.config, [*(QUICK if options.quick else ()), *options.set])
+    config = load_config(options.config, ["training.threads=1", *(QUICK if options.quick else ()), *options.set])
     out: Path = options.out
     claim(out, {"people": options.people, "looks": options.looks, "matched": options.matched, "split": options.split}, config)
     groups = draw(out, options.people, options.looks, options.matched, options.split)

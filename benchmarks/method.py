@@ -18,9 +18,10 @@ import argparse
 import json
 import multiprocessing
 import resource
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,18 +88,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     claim(out, {name: str(getattr(options, name)) for name in ("people", "looks", "split", "preset", "quick", "set")}, base)
     cases = cases_of(out, options.people, options.looks, options.split, options.quick)
     book = Results((options.doc.parent / options.doc.stem if options.doc else out) / "results.jsonl", out)
-    tasks = [(case, name) for case in cases for name in chosen if not book.has(case.folder, name)]
-    waiting = list(dict.fromkeys(case for case, _ in tasks))
-    first_phases = {(case, tokens_of(case, configs[name])): configs[name] for case, name in tasks}
-    started, context = time.monotonic(), multiprocessing.get_context("spawn")
-    # A process a task: what a method needs of memory is its own, and two single-threaded ones use two cores.
-    with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        list(pool.map(prepare, waiting, [base] * len(waiting)))
-        list(pool.map(invert, [case for case, _ in first_phases], first_phases.values()))
-        runs = {pool.submit(run_case, case, name, configs[name]): f"{case.folder.relative_to(out)} {name}" for case, name in tasks}
-        for done, run in enumerate(as_completed(runs), 1):
-            book.add(run.result())
-            print(f"{done} of {len(tasks)}, {time.monotonic() - started:.0f} s: {runs[run]}", flush=True)
+    todo = {case: [name for name in chosen if not book.has(case.folder, name)] for case in cases}
+    waiting = [case for case in cases if todo[case]]
+    count, started, context = sum(map(len, todo.values())), time.monotonic(), multiprocessing.get_context("spawn")
+
+    def train(case: Case) -> None:
+        """All that one pair lacks, a process a task: what a method needs of memory is its own."""
+        pool.submit(prepare, case, base).result()
+        for config in {tokens_of(case, configs[name]): configs[name] for name in todo[case]}.values():
+            pool.submit(invert, case, config).result()
+        for name in todo[case]:
+            done = book.add(pool.submit(run_case, case, name, configs[name]).result())
+            print(f"{done} of {count}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
+
+    # A pair at a time on each core, all its methods: a machine that is lost takes few finished steps with it.
+    with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool, ThreadPoolExecutor(options.jobs) as pairs:
+        list(pairs.map(train, waiting))
     summary = summarise([row for row in book.rows if row["method"] in chosen])
     print(write_document(options.doc, out, cases, chosen, summary))
     return 0
@@ -112,6 +117,7 @@ class Results:
 
     def __init__(self, path: Path, out: Path) -> None:
         self.path, self.out, self.rows = path, out, list[dict[str, Any]]()
+        self.added, self._lock = 0, threading.Lock()
         options = {"options": json.loads((out / "options.json").read_text())}
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,25 +131,28 @@ class Results:
         """Whether that pair's row is there."""
         return any((row["case"], row["method"]) == (str(case.relative_to(self.out)), method) for row in self.rows)
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Keep a finished row."""
+    def add(self, row: dict[str, Any]) -> int:
+        """Keep a finished row; returns how many were added since the start."""
         row = row | {"case": str(Path(row["case"]).relative_to(self.out))}
-        self.rows.append(json.loads(json.dumps(row), parse_float=lambda number: round(float(number), 5)))
-        write_text(self.path, self.path.read_text() + json.dumps(self.rows[-1]) + "\n")
+        with self._lock:
+            self.rows.append(json.loads(json.dumps(row), parse_float=lambda number: round(float(number), 5)))
+            write_text(self.path, self.path.read_text() + json.dumps(self.rows[-1]) + "\n")
+            self.added += 1
+            return self.added
 
 
 def configure(base: str, method: Method, quick: bool = False, overrides: Sequence[str] = ()) -> Config:
-    """The method's configuration on a base preset ("mini", "sd15"), with 16 portraits a pair."""
+    """The method's configuration on a base preset ("mini", "sd15"), with 16 portraits a pair and a thread a training."""
     preset = f"{base}-{method.preset}" if method.preset else base
     seeds = [FIRST_SEED + i for i in range(2 if quick else PORTRAITS)]
-    return load_config(preset, [*method.knobs, *overrides, *(QUICK if quick else ()), f"generation.seeds={seeds}"])
+    return load_config(preset, ["training.threads=1", *method.knobs, *overrides, *(QUICK if quick else ()), f"generation.seeds={seeds}"])
 
 
 def cases_of(out: Path, people: str, looks: str, split: str, quick: bool) -> list[Case]:
     """Numbers of people and looks of the rendered world, or folders that hold a folder of pictures for each."""
     if people.isdigit() and looks.isdigit():
         groups = draw(out, *((1, 1) if quick else (int(people), int(looks))), matched=False, split=split)
-        pairs = [pair for group in groups for pair in group]
+        pairs = sorted((pair for group in groups for pair in group), key=lambda pair: pair.folder)  # everybody's first look first
         return [Case(p.folder, p.folder / "photos", p.folder / "looks", str(p.seed), p.look.name, p) for p in pairs]
     given = [Path(folder) for folder in (people, looks)]
     folders = [sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else [] for folder in given]

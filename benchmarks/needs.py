@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--out", type=Path, default=MEASURED)
     arguments = parser.parse_args()
-    config = load_config(arguments.preset, ["evaluation.baseline_images=0", "tuning.sample_every=0", "tuning.samples=1"])
+    config = load_config(
+        arguments.preset, ["training.threads=1", "evaluation.baseline_images=0", "tuning.sample_every=0", "tuning.samples=1"]
+    )
     clock = time.monotonic if _device(config) == "cuda" else time.process_time
     with tempfile.TemporaryDirectory() as folder:
         costs = measure(arguments.photos, arguments.looks, Path(folder), config, clock)

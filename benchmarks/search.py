@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 0."""
     options = _parser().parse_args(arguments)
     out: Path = options.out
-    config = load_config(options.config, ["evaluation.baseline_images=0", *(QUICK if options.quick else ()), *options.set])
+    config = load_config(
+        options.config, ["training.threads=1", "evaluation.baseline_images=0", *(QUICK if options.quick else ()), *options.set]
+    )
     claim(out, {name: getattr(options, name) for name in ("people", "split", "seeds")}, config)
     pairs = [pair for group in draw(out, options.people, 1, False, options.split) for pair in group]
     started = time.monotonic()

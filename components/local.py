@@ -56,7 +56,7 @@ def run_here(
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     os.environ["MAGICAPTURE_TERMINATION_LOG"] = str(stages / "failed.txt")
     (stages / "failed.txt").touch()
-    parallel = parallel_seeds(config)
+    parallel = parallel_seeds(config, len(numbers))
     # Seeds side by side share the cores: more threads than cores would spin against each other (minutes instead of seconds).
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // parallel)))
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(stages), enable_caching=True, cache_root=str(out.parent / "cache"))
@@ -94,9 +94,9 @@ def find_promotion(stages: Path, lineage: str) -> Path | None:
     return next((folder for folder in found if read_manifest(folder, "promotion")["lineage"] == lineage), None)
 
 
-def parallel_seeds(config: Config) -> int:
-    """How many seeds train side by side: as many as there are cores for their threads (kfp.local stops at 2)."""
-    return max(1, min(2, (os.cpu_count() or 1) // max(1, config.training.threads)))
+def parallel_seeds(config: Config, seeds: int) -> int:
+    """How many of the seeds train side by side: as many as there are cores for their threads (kfp.local stops at 2)."""
+    return max(1, min(2, seeds, (os.cpu_count() or 1) // max(1, config.training.threads)))
 
 
 def publish(promotion: Path, out: Path) -> None:

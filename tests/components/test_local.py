@@ -46,10 +46,15 @@ def test_quiet_tells_two_seeds_apart() -> None:
     assert stream.getvalue() == "    seed 1: 10%\n    seed 0: 10%\n"
 
 
-@pytest.mark.parametrize(("cores", "threads", "expected"), [(2, 1, 2), (2, 2, 1), (1, 2, 1), (16, 2, 2), (4, 0, 2)])
-def test_seeds_run_side_by_side_only_where_cores_allow(cores: int, threads: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("cores", "threads", "seeds", "expected"),
+    [(2, 1, 2, 2), (2, 2, 2, 1), (1, 2, 2, 1), (16, 2, 2, 2), (4, 0, 2, 2), (4, 0, 1, 1), (16, 1, 5, 2)],
+)
+def test_seeds_run_side_by_side_only_where_cores_allow(
+    cores: int, threads: int, seeds: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: cores)
-    assert parallel_seeds(load_config("mini", [f"training.threads={threads}"])) == expected
+    assert parallel_seeds(load_config("mini", [f"training.threads={threads}"]), seeds) == expected
 
 
 def test_publish_puts_the_best_seeds_portraits_in_rank_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
