@@ -8,8 +8,8 @@ Methods are presets and knobs (METHODS). Every pair of person and look is prepar
 portraits and is scored by networks that had no part in it: referee (raw CSIM, and likeness, 0 = a stranger of the same words, 1 =
 another real picture), masked CLIP for the style, the aesthetic head. Methods whose first phase is the same share its tokens.
 What is finished is kept, a line each in results.jsonl: the same call goes on after a stop, and where `--doc` names a file that list lies
-in the folder beside it (docs/method), goes with the repository, and another machine goes on from it. At the end the table and a contact
-sheet of the pairs that were trained here are written there.
+in the folder beside it (docs/method), goes with the repository, and another machine goes on from it. After each pair the table of the
+pairs that all methods have had, and a contact sheet of those that were trained here, are written there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from benchmarks.method_sheet import write_document
 from benchmarks.pairs import Pair, claim, draw, draw_pictures
 from magicapture import stages
 from magicapture.artifacts import MANIFEST, read_manifest, write_json, write_text
+from magicapture.backbones import resolve_device
 from magicapture.config import Config, load_config
 from magicapture.packs import load_pack
 from magicapture.scoring.statistics import interval
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     todo = {case: [name for name in chosen if not book.has(case.folder, name)] for case in cases}
     waiting = [case for case in cases if todo[case]]
     count, started, context = sum(map(len, todo.values())), time.monotonic(), multiprocessing.get_context("spawn")
+    writing_table = threading.Lock()
 
     def train(case: Case) -> None:
         """All that one pair lacks, a process a task: what a method needs of memory is its own."""
@@ -100,12 +102,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in todo[case]:
             done = book.add(pool.submit(run_case, case, name, configs[name]).result())
             print(f"{done} of {count}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
+        report()
+
+    def report() -> str:
+        """The table of the pairs that every method has had, written too."""
+        with writing_table:
+            done = [case for case in cases if all(book.has(case.folder, name) for name in chosen)]
+            known = {str(case.folder.relative_to(out)) for case in done}
+            summary = summarise([row for row in book.rows if row["method"] in chosen and row["case"] in known])
+            return write_document(options.doc, out, done, chosen, summary, len(cases)) if done else ""
 
     # A pair at a time on each core, all its methods: a machine that is lost takes few finished steps with it.
     with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool, ThreadPoolExecutor(options.jobs) as pairs:
         list(pairs.map(train, waiting))
-    summary = summarise([row for row in book.rows if row["method"] in chosen])
-    print(write_document(options.doc, out, cases, chosen, summary))
+    print(report())
     return 0
 
 
@@ -196,19 +206,28 @@ def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
         steps["portraits"] = lambda: stages.postprocess(made["images"], made["portraits"], config)
         steps["processed"] = lambda: stages.evaluate(made["portraits"], prepared, made["processed"], config)
     for part, step in steps.items():
-        done = (made[part] / MANIFEST).is_file()
+        done, wall, cpu = (made[part] / MANIFEST).is_file(), time.monotonic(), time.process_time()
         if not done:
             step()
         if part == "adapter" and not (folder / "cost.json").is_file():
-            write_json(folder / "cost.json", _cost(made["adapter"], trained_here=not done))
+            ran = (
+                (time.process_time() - cpu) / (time.monotonic() - wall)
+                if resolve_device(config.device).type == "cpu" and not done
+                else None
+            )
+            write_json(folder / "cost.json", _cost(made["adapter"], not done, ran))
     return measure(case, name, made, config) | json.loads((folder / "cost.json").read_text())
 
 
-def _cost(adapter: Path, trained_here: bool) -> dict[str, Any]:
-    """{seconds, steps, megabytes: the peak of this process; None where another trained, which was killed before it could tell}."""
+def _cost(adapter: Path, trained_here: bool, ran: float | None = None) -> dict[str, Any]:
+    """{seconds, steps, megabytes: the peak of this process; None where another trained, which was killed before it could tell}.
+
+    ``ran``: the share of its time that a single-threaded process had a core, so that what runs beside it does not count.
+    """
     content = read_manifest(adapter, "adapter")["content"]
     peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) if trained_here else None
-    return {"seconds": content["train_seconds"], "steps": content["last_step"], "megabytes": peak}
+    seconds = content["train_seconds"] * (1.0 if ran is None else min(1.0, ran))
+    return {"seconds": seconds, "steps": content["last_step"], "megabytes": peak}
 
 
 def measure(case: Case, name: str, made: dict[str, Path], config: Config) -> dict[str, Any]:

@@ -35,9 +35,13 @@ _HEAD = (
 )
 
 
-def write_document(doc: Path | None, out: Path, cases: Sequence[Case], methods: Sequence[str], summary: Mapping[str, Any]) -> str:
-    """The table (Markdown); with ``doc`` it is written there, below what stands above the first table line, and the sheet beside it."""
-    text = table(methods, summary)
+def write_document(
+    doc: Path | None, out: Path, cases: Sequence[Case], methods: Sequence[str], summary: Mapping[str, Any], wanted: int
+) -> str:
+    """The table (Markdown) of ``cases``, of ``wanted`` in all; with ``doc`` it is written there, in place of what stands from the methods'
+    table on, and the sheet beside it."""
+    people, looks = (len({getattr(case, what) for case in cases}) for what in ("person", "look"))
+    text = f"{table(methods, summary)}\n\n{len(cases)} of {wanted} pairs: {people} people, {looks} looks."
     folder = doc.parent / doc.stem if doc is not None else out
     file = folder / "portraits.jpg"
     shown = [case for case in cases if all((case.folder / name / "evaluation" / MANIFEST).is_file() for name in methods)]

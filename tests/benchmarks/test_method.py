@@ -48,6 +48,8 @@ def test_memory_is_told_by_the_process_that_trained_alone(tmp_path: Path) -> Non
         draft.content = {"train_seconds": 2.5, "last_step": 7}
     assert method._cost(tmp_path / "adapter", trained_here=False) == {"seconds": 2.5, "steps": 7, "megabytes": None}
     assert method._cost(tmp_path / "adapter", trained_here=True)["megabytes"] > 10
+    waited = [method._cost(tmp_path / "adapter", trained_here=True, ran=ran)["seconds"] for ran in (0.5, 1.02)]
+    assert waited == [1.25, 2.5]  # half of its time it waited for a core; more than one core is one
     rows = [_row("ann", "magicapture", [0.2]) | {"megabytes": None}, _row("ann", "dreambooth", [0.2]), _row("bob", "dreambooth", [0.2])]
     rows[1]["megabytes"] = None
     summary = method.summarise(rows)
@@ -96,6 +98,7 @@ def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest
         assert row["megabytes"] > 100 and row["seconds"] > 0
         assert set(row["sets"]) == ({"portrait", "attributes", "base", "processed"} if row["method"] == "magicapture" else {"portrait"})
     text = doc.read_text()
+    assert "1 of 1 pairs: 1 people, 1 looks." in text
     assert "| Custom Diffusion |" in text and "| Custom Diffusion |" in said and (tmp_path / "docs/method/portraits.jpg").is_file()
     case = tmp_path / "out/look-0/person-0"
     assert len(list(case.glob("tokens-*"))) == 2  # the ablation's first phase is the method's own
