@@ -90,6 +90,23 @@ def write_photos(out: Path, split: str, number: int) -> list[Label]:
     return labels
 
 
+def write_sets(out: Path, split: str, number: int) -> dict[str, list[Path]]:
+    """Two sets of four photos that lack something, drawn where they are missing: "pose", one turn of the head in four looks; "place", one
+    look in one light, turned differently."""
+    files = {name: [out / name / f"{index}.jpg" for index in range(4)] for name in ("pose", "place")}
+    painter = Painter(split, number)
+    painter.rng = np.random.default_rng((number, 107, split == "test"))
+    first, place = painter.nuisance(), painter.look(0, _BAD_LOOKS)
+    for name, own in files.items():
+        for index, file in enumerate(own):
+            nuisance = painter.nuisance()
+            same = {"yaw": first.yaw} if name == "pose" else {"light": first.light, "exposure": first.exposure}
+            if not file.is_file():
+                look = painter.look(index, _BAD_LOOKS) if name == "pose" else place
+                _save(file, painter.picture(look=look, nuisance=replace(nuisance, **same)).image, np.random.default_rng(index))
+    return files
+
+
 Made = tuple[str, np.ndarray]
 
 

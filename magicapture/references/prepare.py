@@ -236,8 +236,11 @@ class Preparer:
         if name == "source":
             if len(seen) > 1:
                 self._check_upright(photo, seen[0])  # in what lies on its side several may be seen
-            if len(seen) > 1 or any(face.height < self.knobs.far_face * min(height, width) for face in seen):
+            small = all(face.height < self.knobs.far_face * min(height, width) for face in seen)
+            if len(seen) > 1 or small:
                 seen[:] = second_look.with_skin(self.parser, photo.image, seen)
+            if len(seen) == 1 and small:
+                seen.clear()  # a person that far away is seen better from near, or was none
             if not seen:
                 self._look_again(photo, seen)
         face = quality.only_face(seen, self.knobs)

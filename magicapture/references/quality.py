@@ -27,11 +27,13 @@ PARTS: dict[str, tuple[tuple[int, ...], tuple[int, ...], float, float]] = {
 #: Glasses within LENS distances of the eyes from an eye are a lens; where its median is above the share CLEAR of the face's, it lets the
 #: eye be seen: parsers of photographs call all of it glasses.
 CLEAR, LENS = 0.6, 0.2
-#: Share of ``max_turn`` from which a face with a hidden part may be one seen from the side, and the distance of the eyes in distances from
-#: eyes to mouth below which it more likely is (200 renders: 99 % above 0.9).
-HIDDEN, CLOSE = 0.6, 0.82
+#: Share of an eye below which the turn is read off nose and mouth alone: the other eye would lie to one side of a face that looks ahead.
+HIDDEN = 0.3
+#: Distance of the eyes, in distances from eyes to mouth, up to which a face may be one seen from the side (200 upright renders: 99 % above
+#: 0.9); up to CLOSE, with a part of it hidden, it is from the share SIDE of ``max_turn`` on.
+ASIDE, CLOSE, SIDE = 1.0, 0.82, 0.6
 _EYES, _GLASSES = ("left eye", "right eye"), 6
-_FEATURES, _FRONT = (2, 3, 4, 5, 10, 11, 12, 13), (1, 2, 3, 4, 5, 6, 10, 11, 12, 13)
+_FEATURES, _BELOW, _FRONT = (2, 3, 4, 5, 10, 11, 12, 13), (10, 11, 12, 13), (1, 2, 3, 4, 5, 6, 10, 11, 12, 13)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Measures:
 
     ``tilt`` degrees of the line of the eyes; ``slant``, their distance in distances from eyes to mouth; ``turn`` of the head, how far the
     features lie from the middle of the skin in its standard deviations along that line (0 frontal, 0.4 half turned; positive: to the
-    picture's right); ``visible`` 0..1 of each of PARTS;
+    picture's right; of nose and mouth alone where an eye is hidden); ``visible`` 0..1 of each of PARTS;
     ``brightest``, the 95th percentile of the face's grey values (0..255); ``burnt``, the share of it with two channels at CLIPPED or above;
     ``sharpness``, the variance of its Laplacian; ``side_light``, right minus left half of its skin over their mean; ``brightness``, that
     mean.
@@ -155,8 +157,6 @@ def measure(picture: Picture, lenses: bool = True) -> Measures:
     eyes = max(float(np.hypot(*across)), 1e-6)
     grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in labels.shape[::-1])), -1)
     along = grid @ (across / eyes)
-    features, front = np.isin(labels, _FEATURES) & mask, np.isin(labels, _FRONT)
-    turn = (along[features].mean() - along[front].mean()) / max(float(along[front].std()), 1e-6) if features.any() else 0.0
     grey, visible = _grey(image), {}
     for name, (classes, at, radius, area) in PARTS.items():
         distance = np.hypot(*np.moveaxis(grid - points[list(at)].mean(0), 2, 0))
@@ -165,6 +165,9 @@ def measure(picture: Picture, lenses: bool = True) -> Measures:
         clear = lenses and lens.any() and np.median(grey[lens]) > CLEAR * np.median(grey[mask])
         seen = np.isin(labels, classes) & near | (near & (labels == _GLASSES) if clear else False)
         visible[name] = min(1.0, float(seen.sum()) / eyes**2 / area)
+    hidden = min(visible[name] for name in _EYES) < HIDDEN
+    features, front = np.isin(labels, _BELOW if hidden else _FEATURES) & mask, np.isin(labels, _FRONT)
+    turn = (along[features].mean() - along[front].mean()) / max(float(along[front].std()), 1e-6) if features.any() else 0.0
     middle = along[mask].mean()
     left, right = (float(grey[mask & half].mean()) if (mask & half).any() else 0.0 for half in (along < middle, along >= middle))
     return Measures(
@@ -216,19 +219,17 @@ def judge(measures: Measures, knobs: Preprocess, parts: bool = True) -> list[Fin
         f"covered: of the {hidden} {{:.0%}} can be seen, at least {{:.0%}} (preprocess.min_visible); use one without sunglasses, hand or "
         "hair before the face",
     )  # fmt: skip
-    # Of a face seen from the side a part is hidden too, and the rest of its features lies less far to the side; its eyes look close.
-    hides = covered is not None and covered.severe
-    of = f"{HIDDEN:g} of preprocess.max_turn, since the {hidden} is hidden" if hides else "preprocess.max_turn"
+    close = covered is not None and covered.severe and measures.slant <= CLOSE
+    of = f"{SIDE:g} of preprocess.max_turn, since the {hidden} is hidden" if close else "preprocess.max_turn"
     turned = _most(
-        "turned away", abs(measures.turn), knobs.max_turn * (HIDDEN if hides else 1.0), knobs,
+        "turned away", abs(measures.turn), knobs.max_turn * (SIDE if close else 1.0), knobs,
         f"turned away: the face is seen from the side ({{:.2f}}, at most {{:.2g}}: {of}); use one that looks towards the camera",
     )  # fmt: skip
     tilted = _most(
         "tilted", abs(measures.tilt), knobs.max_tilt, knobs,
         "tilted: the line of the eyes stands at {:.0f} degrees, at most {:g} (preprocess.max_tilt); turn the picture upright",
     )  # fmt: skip
-    aside = measures.slant <= (1.0 if abs(measures.turn) > knobs.max_turn else CLOSE)
-    pose = [tilted, turned, covered] if aside else [tilted, covered, turned]
+    pose = [tilted, turned, covered] if measures.slant <= ASIDE else [tilted, covered, turned]  # the far eye hides behind the nose
     found += [finding for finding in pose if finding]
     return sorted(found, key=lambda finding: not finding.severe)
 
@@ -269,15 +270,25 @@ def strangers(embeddings: np.ndarray, threshold: float) -> dict[int, float]:
     return out
 
 
+def spread(measured: Sequence[Measures], pictures: Sequence[Picture]) -> dict[str, float]:
+    """How far a set's photos (two or more, in the same order) differ: "pose", span of the turns; "light", mean distance of brightness (in
+    half the grey scale) and side of the light to their middle; "background", mean total variation 0..1 of its colours."""
+    light = np.array([(m.brightness / 128, m.side_light) for m in measured])
+    return {
+        "pose": float(np.ptp([m.turn for m in measured])),
+        "light": float(np.linalg.norm(light - light.mean(0), axis=1).mean()),
+        "background": _apart([_background(picture) for picture in pictures]),
+    }
+
+
 def variety(measured: Sequence[Measures], pictures: Sequence[Picture], knobs: Preprocess) -> list[str]:
     """What a set of photos lacks, in sentences: poses, lights, backgrounds. Two pictures or more, in the same order."""
-    said = []
-    if np.ptp([m.turn for m in measured]) < knobs.same_pose:
+    found, said = spread(measured, pictures), []
+    if found["pose"] < knobs.same_pose:
         said.append("all faces look the same way: add a photo turned a little to each side")
-    light = np.array([(m.brightness / 128, m.side_light) for m in measured])
-    if np.linalg.norm(light - light.mean(0), axis=1).mean() < knobs.same_light:
+    if found["light"] < knobs.same_light:
         said.append("all faces are lit the same way: add a photo taken in another light")
-    if _apart([_background(picture) for picture in pictures]) < knobs.same_background:
+    if found["background"] < knobs.same_background:
         said.append("all photos have the same background: add a photo taken elsewhere, or the background is learnt with the person")
     return said
 
