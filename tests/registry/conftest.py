@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from magicapture.registry.tracking import Tracker
 from tests.registry.servers import MlflowServer
@@ -53,3 +55,18 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
         yield running.address
     finally:
         running.kill(signal.SIGTERM)
+
+
+@pytest.fixture
+def bucket() -> Iterator[tuple[str, object]]:
+    """Address of an S3 server with a bucket "models", and a client of it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
+    )  # fmt: skip
+    client.create_bucket(Bucket="models")
+    yield address, client
+    server.stop()

@@ -6,37 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from magicapture.registry import promote, rollback, show_model
 from magicapture.registry.tracking import Tracker
 from tests.registry import postgres
 from tests.registry.artifacts import knobs, make_candidate
-from tests.registry.servers import MlflowServer
+from tests.registry.servers import KEYS, MlflowServer
 from tests.registry.test_decision import FINISHER
 from tests.registry.test_promotion import NAME
-
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-@pytest.fixture
-def bucket() -> Iterator[tuple[str, object]]:
-    """Address of an S3 server and a client of it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
-    )  # fmt: skip
-    client.create_bucket(Bucket="models")
-    yield address, client
-    server.stop()
 
 
 @pytest.mark.timeout(420)
