@@ -124,6 +124,17 @@ def test_turn_grows_with_the_head_and_has_its_sign() -> None:
     assert _problems(aside)[:1] == ["turned away"]
 
 
+@pytest.mark.parametrize("eye", [4, 5])
+def test_a_hand_over_one_eye_turns_no_head(eye: int) -> None:
+    for seed in range(5):
+        for yaw in (-0.5, 0.0, 0.5):
+            shown = render(Person.sample(seed), Look.sample(seed, "office"), replace(Nuisance.frontal(), yaw=yaw), size=128)
+            labels = shown.parsing.copy()
+            labels[np.isin(labels, (eye, eye - 2))] = 1  # that eye and its brow are seen as skin
+            hidden = _measures(replace(shown, parsing=labels))
+            assert abs(hidden.turn - _measures(shown).turn) < 0.2 and _problems(hidden) == ["covered"]
+
+
 def test_what_is_covered_is_named() -> None:
     person, look = Person.sample(4), Look.sample(4, "office")
     open_, dark = (render(person, replace(look, sunglasses=worn), Nuisance.frontal(), size=128) for worn in (False, True))
