@@ -18,69 +18,33 @@ import argparse
 import json
 import multiprocessing
 import resource
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.method_scores import collapsed, stray_attention, world_likeness
-from benchmarks.method_sheet import write_document
-from benchmarks.pairs import Pair, claim, draw, draw_pictures
+from benchmarks.method_rows import Results, answers, summarise
+from benchmarks.method_scores import measure
+from benchmarks.method_sheet import differences, table, write_document
+from benchmarks.methods import METHODS, Case, Method, digest
+from benchmarks.needs import machine
+from benchmarks.pairs import claim, draw_pictures, draw_unseen
 from magicapture import stages
-from magicapture.artifacts import MANIFEST, read_manifest, write_json, write_text
+from magicapture.artifacts import MANIFEST, read_manifest, write_json
 from magicapture.backbones import resolve_device
 from magicapture.config import Config, load_config
-from magicapture.packs import load_pack
-from magicapture.scoring.statistics import interval
+from magicapture.training.checkpoints import code_hash
 
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the table: its name, the preset below `<base>-` it starts from ("" = the base itself), knobs, the paper's figures."""
-
-    title: str
-    preset: str = ""
-    knobs: tuple[str, ...] = ()
-    paper: tuple[float, float, float] | None = None  # CSIM, style, aesthetic
-
-
-METHODS = {
-    "magicapture": Method("MagiCapture", paper=(0.566, 0.730, 6.218)),
-    "no-composed": Method("without composed prompts", knobs=("tuning.composed=false",), paper=(0.429, 0.717, 6.159)),
-    "no-refocusing": Method("without Attention Refocusing", knobs=("tuning.lambda_attention=0",)),
-    "neither": Method("without both", knobs=("tuning.composed=false", "tuning.lambda_attention=0"), paper=(0.429, 0.726, 6.178)),
-    "no-identity": Method("without identity loss", knobs=("tuning.lambda_identity=0",)),
-    "custom-diffusion": Method("Custom Diffusion", preset="custom-diffusion", paper=(0.436, 0.606, 5.263)),
-    "textual-inversion": Method("Textual Inversion", preset="textual-inversion", paper=(0.224, 0.623, 5.670)),
-    "dreambooth": Method("DreamBooth", preset="dreambooth", paper=(0.102, 0.720, 5.770)),
-}
-PROCESSED = "magicapture, processed"
-PAPER_PROCESSED = (0.508, 0.737, 6.184)
 PORTRAITS, FIRST_SEED = 16, 1000
 QUICK = ("inversion.steps=4", "tuning.steps=6", "tuning.sample_every=0", "tuning.samples=1", "tuning.class_images=4")
-_SCORES = {"csim": "referee", "likeness": "likeness", "style": "style", "aesthetic": "aesthetic"}  # their names in scores.json
-MEASURES = ("csim", "likeness", "style", "aesthetic", "collapsed", "stray")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One person in one look: where its photos, looks and artifacts lie; `pair` says who is drawn there (None: real photos)."""
-
-    folder: Path
-    photos: Path
-    looks: Path
-    person: str
-    look: str
-    pair: Pair | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns 0."""
+    """The command; returns 0, or 1 where a training failed, which stops no other."""
     options = _parser().parse_args(arguments)
     out: Path = options.out
     chosen = options.methods or list(METHODS)
@@ -88,20 +52,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     base = configure(options.preset, METHODS["magicapture"], options.quick, options.set)
     claim(out, {name: str(getattr(options, name)) for name in ("people", "looks", "split", "preset", "quick", "set")}, base)
     cases = cases_of(out, options.people, options.looks, options.split, options.quick)
-    book = Results((options.doc.parent / options.doc.stem if options.doc else out) / "results.jsonl", out)
+    book = Results((options.doc.parent / options.doc.stem if options.doc else out) / "results.jsonl", out, configs)
     todo = {case: [name for name in chosen if not book.has(case.folder, name)] for case in cases}
     waiting = [case for case in cases if todo[case]]
     count, started, context = sum(map(len, todo.values())), time.monotonic(), multiprocessing.get_context("spawn")
-    writing_table = threading.Lock()
+    writing_table, failed = threading.Lock(), list[str]()
 
     def train(case: Case) -> None:
         """All that one pair lacks, a process a task: what a method needs of memory is its own."""
-        pool.submit(prepare, case, base).result()
-        for config in {tokens_of(case, configs[name]): configs[name] for name in todo[case]}.values():
-            pool.submit(invert, case, config).result()
-        for name in todo[case]:
-            done = book.add(pool.submit(run_case, case, name, configs[name]).result())
-            print(f"{done} of {count}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
+        try:
+            pool.submit(prepare, case, base).result()
+            for config in {tokens_of(case, configs[name]): configs[name] for name in todo[case]}.values():
+                pool.submit(invert, case, config).result()
+            for name in todo[case]:
+                row = pool.submit(run_case, case, name, configs[name]).result()
+                book.keep_pictures(case, name, folder_of(case, name, configs[name]))
+                done = book.add(row)
+                print(f"{done} of {count}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
+        except Exception:
+            failed.append(f"{case.folder.relative_to(out)}:\n{traceback.format_exc()}")
+            print(f"failed, and left for the next call: {failed[-1]}", file=sys.stderr, flush=True)
         report()
 
     def report() -> str:
@@ -109,46 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with writing_table:
             done = [case for case in cases if all(book.has(case.folder, name) for name in chosen)]
             known = {str(case.folder.relative_to(out)) for case in done}
-            summary = summarise([row for row in book.rows if row["method"] in chosen and row["case"] in known])
-            return write_document(options.doc, out, done, chosen, summary, len(cases)) if done else ""
+            rows = [row for row in book.rows if row["method"] in chosen and row["case"] in known]
+            if not done:
+                return ""
+            people, looks = (len({getattr(case, what) for case in done}) for what in ("person", "look"))
+            text = f"{table(chosen, summarise(rows))}\n\n{len(done)} of {len(cases)} pairs: {people} people, {looks} looks.\n\n"
+            pictures = [{name: book.picture(case.folder, name) for name in ("photos", "looks", *chosen)} for case in done]
+            return write_document(options.doc, book.path.parent / "portraits.jpg", pictures, chosen, text + differences(answers(rows)))
 
     # A pair at a time on each core, all its methods: a machine that is lost takes few finished steps with it.
     with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool, ThreadPoolExecutor(options.jobs) as pairs:
         list(pairs.map(train, waiting))
     print(report())
-    return 0
-
-
-class Results:
-    """The finished rows (:func:`measure`) of one set of options, a line of JSON each after a line with the options.
-
-    Raises SystemExit for a file of other options.
-    """
-
-    def __init__(self, path: Path, out: Path) -> None:
-        self.path, self.out, self.rows = path, out, list[dict[str, Any]]()
-        self.added, self._lock = 0, threading.Lock()
-        options = {"options": json.loads((out / "options.json").read_text())}
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(options) + "\n")
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        if lines[0] != options:
-            raise SystemExit(f"{path} holds results of other options, knobs or another pack; move it away")
-        self.rows = lines[1:]
-
-    def has(self, case: Path, method: str) -> bool:
-        """Whether that pair's row is there."""
-        return any((row["case"], row["method"]) == (str(case.relative_to(self.out)), method) for row in self.rows)
-
-    def add(self, row: dict[str, Any]) -> int:
-        """Keep a finished row; returns how many were added since the start."""
-        row = row | {"case": str(Path(row["case"]).relative_to(self.out))}
-        with self._lock:
-            self.rows.append(json.loads(json.dumps(row), parse_float=lambda number: round(float(number), 5)))
-            write_text(self.path, self.path.read_text() + json.dumps(self.rows[-1]) + "\n")
-            self.added += 1
-            return self.added
+    return 1 if failed else 0
 
 
 def configure(base: str, method: Method, quick: bool = False, overrides: Sequence[str] = ()) -> Config:
@@ -161,9 +104,8 @@ def configure(base: str, method: Method, quick: bool = False, overrides: Sequenc
 def cases_of(out: Path, people: str, looks: str, split: str, quick: bool) -> list[Case]:
     """Numbers of people and looks of the rendered world, or folders that hold a folder of pictures for each."""
     if people.isdigit() and looks.isdigit():
-        groups = draw(out, *((1, 1) if quick else (int(people), int(looks))), matched=False, split=split)
-        pairs = sorted((pair for group in groups for pair in group), key=lambda pair: pair.folder)  # everybody's first look first
-        return [Case(p.folder, p.folder / "photos", p.folder / "looks", str(p.seed), p.look.name, p) for p in pairs]
+        pairs = draw_unseen(out, *((1, 1) if quick else (int(people), int(looks))), split)
+        return [Case(p.folder, p.folder / "photos", p.folder / "looks", str(p.seed), f"{p.look.name} {p.look.seed}", p) for p in pairs]
     given = [Path(folder) for folder in (people, looks)]
     folders = [sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else [] for folder in given]
     if not all(folders):
@@ -192,9 +134,14 @@ def invert(case: Case, config: Config) -> None:
         stages.invert(case.folder / "prepared", tokens_of(case, config), config, 0, _checkpoints(case))
 
 
+def folder_of(case: Case, name: str, config: Config) -> Path:
+    """Of a method on a pair; other knobs, another folder."""
+    return case.folder / f"{name}-{digest(config)}"
+
+
 def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
     """Tune a method on a pair, draw, measure: the row; finished steps are not repeated."""
-    folder, prepared = case.folder / name, case.folder / "prepared"
+    folder, prepared = folder_of(case, name, config), case.folder / "prepared"
     made = {part: folder / part for part in ("adapter", "images", "evaluation", "portraits", "processed")}
     compared = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"baseline_images": 0})})
     steps = {
@@ -216,7 +163,11 @@ def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
                 else None
             )
             write_json(folder / "cost.json", _cost(made["adapter"], not done, ran))
-    return measure(case, name, made, config) | json.loads((folder / "cost.json").read_text())
+    row: dict[str, Any] = {"case": str(case.folder), "person": case.person, "look": case.look, "method": name, "config": digest(config)}
+    content = read_manifest(made["adapter"], "adapter")["content"]
+    kept = {key: content[key] for key in ("best_step", "scores", "best_hash", "last_hash", "threads", "train_seconds", "examples_seen")}
+    row |= {"code": code_hash(), "machine": f"{machine()}, {content['machine']['device']}", "adapter": kept}
+    return row | {"cost": json.loads((folder / "cost.json").read_text())} | measure(case.pair, case.folder, made, config)
 
 
 def _cost(adapter: Path, trained_here: bool, ran: float | None = None) -> dict[str, Any]:
@@ -230,62 +181,9 @@ def _cost(adapter: Path, trained_here: bool, ran: float | None = None) -> dict[s
     return {"seconds": seconds, "steps": content["last_step"], "megabytes": peak}
 
 
-def measure(case: Case, name: str, made: dict[str, Path], config: Config) -> dict[str, Any]:
-    """Kind of picture ("portrait", for MagiCapture also "attributes", "base", "processed") -> measure -> a value a picture, None where
-    there is no face; `stray`: attention mass outside of its region, a value a token and picture of the look."""
-    pack = load_pack(config.pack)
-    sets: dict[str, dict[str, list[Any]]] = {}
-    for part, folder in (("", made["evaluation"]), ("processed", made["processed"])):
-        if not (folder / MANIFEST).is_file():
-            continue
-        items = json.loads((folder / "scores.json").read_text())["items"]
-        for kind in dict.fromkeys(item["kind"] for item in items):
-            if part and kind != "portrait":
-                continue
-            rows = [item for item in items if item["kind"] == kind]
-            given = {name: [row[key] for row in rows] for name, key in _SCORES.items()}
-            if case.pair is not None:
-                given["likeness"] = world_likeness(case.pair, pack, given["csim"], config.evaluation.strangers)
-            sets[part or kind] = given
-    files = [made["evaluation"] / f"{row['file']}" for row in _portraits(made["evaluation"])]
-    sets["portrait"]["collapsed"] = collapsed(files, case.folder / "prepared", pack)
-    sets["portrait"]["stray"] = stray_attention(made["adapter"], case.folder / "prepared", config)
-    return {"case": str(case.folder), "person": case.person, "look": case.look, "method": name, "sets": sets}
-
-
-def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step and `megabytes` (means over pairs,
-    the latter over those that it is known of).
-
-    Rows: the methods, then "magicapture, processed", "attributes" (person and look told in words) and "base" (untuned).
-    """
-    table: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-    for row in rows:
-        for kind, values in row["sets"].items():
-            label = row["method"] if kind == "portrait" else PROCESSED if kind == "processed" else kind
-            table.setdefault(label, []).append((row["person"], values))
-    summary: dict[str, dict[str, Any]] = {}
-    for label, entries in table.items():
-        summary[label] = {}
-        for name in MEASURES:
-            found = [(person, value) for person, values in entries for value in values.get(name, ()) if value is not None]
-            clusters = [person for person, _ in found]
-            summary[label][name] = interval([value for _, value in found], clusters)._asdict() if found else None
-        own = [row for row in rows if row["method"] == label]
-        if own:
-            summary[label]["seconds"] = float(np.mean([row["seconds"] / max(1, row["steps"]) for row in own]))
-            if known := [row["megabytes"] for row in own if row["megabytes"] is not None]:
-                summary[label]["megabytes"] = float(np.mean(known))
-    return summary
-
-
 def _checkpoints(case: Case) -> Path:
     """One folder for all: class pictures and latents are drawn once."""
     return case.folder.parents[1] / "checkpoints"
-
-
-def _portraits(folder: Path) -> list[dict[str, Any]]:
-    return [item for item in json.loads((folder / "scores.json").read_text())["items"] if item["kind"] == "portrait"]
 
 
 def _parser() -> argparse.ArgumentParser:

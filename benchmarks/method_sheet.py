@@ -2,67 +2,61 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from magicapture.artifacts import MANIFEST, write_bytes, write_text
-from magicapture.faces.prepared import PreparedSet
+from benchmarks.methods import METHODS, PAPER_PROCESSED, PROCESSED
+from magicapture.artifacts import write_bytes, write_text
 from magicapture.world.sheet import contact_sheet
 
-if TYPE_CHECKING:
-    from benchmarks.method import Case
-
-_CELL, _COLUMNS = 128, 8
-_HEAD = (
-    "method",
-    "CSIM",
-    "likeness",
-    "style",
-    "aesthetic",
-    "collapsed",
-    "stray attention",
-    "s a step",
-    "MB",
-    "paper: CSIM",
-    "style",
-    "aesthetic",
-)
+_CELL, _COLUMNS, _TILE, _ROW = 128, 8, 128, 8
+#: Measure -> head of its column.
+_MEASURES = {
+    "csim": "CSIM",
+    "likeness": "likeness",
+    "style": "style",
+    "aesthetic": "aesthetic",
+    "face taken": "a look's face",
+    "place taken": "a photo's place",
+    "no face": "no face",
+    "stray": "stray attention",
+}
+_HEAD = ("method", *_MEASURES.values(), "time a step", "MB", "paper: CSIM", "style", "aesthetic")
 
 
-def write_document(
-    doc: Path | None, out: Path, cases: Sequence[Case], methods: Sequence[str], summary: Mapping[str, Any], wanted: int
-) -> str:
-    """The table (Markdown) of ``cases``, of ``wanted`` in all; with ``doc`` it is written there, in place of what stands from the methods'
-    table on, and the sheet beside it."""
-    people, looks = (len({getattr(case, what) for case in cases}) for what in ("person", "look"))
-    text = f"{table(methods, summary)}\n\n{len(cases)} of {wanted} pairs: {people} people, {looks} looks."
-    folder = doc.parent / doc.stem if doc is not None else out
-    file = folder / "portraits.jpg"
-    shown = [case for case in cases if all((case.folder / name / "evaluation" / MANIFEST).is_file() for name in methods)]
-    if shown:  # else the sheet of the machine that trained them stays
+def write_document(doc: Path | None, sheet: Path, pictures: Sequence[Mapping[str, Path]], methods: Sequence[str], text: str) -> str:
+    """The table with what belongs to it (Markdown); with ``doc`` it is written there, in place of what stands from the methods' table on.
+
+    ``pictures``: of each pair the files of its tiles by name, from which the contact sheet is made, a tile of each: the machine that
+    trained a pair may be gone.
+    """
+    whole = [own for own in pictures if all(own[name].is_file() for name in ("photos", "looks", *methods))]
+    if whole:
+        shown = [whole[i] for i in sorted({round(i) for i in np.linspace(0, len(whole) - 1, _COLUMNS)})]
+        names = ["photos", "looks", *methods]
+        images = contact_sheet([[_first(own[name]) for own in shown] for name in names], _CELL, names)
         buffer = BytesIO()
-        Image.fromarray(contact_sheet(*_pictures(shown[:_COLUMNS], methods))).save(buffer, "JPEG", quality=90)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, buffer.getvalue())
+        Image.fromarray(images).save(buffer, "JPEG", quality=90)
+        write_bytes(sheet, buffer.getvalue())
+        text += f"\n\n![portraits of equal seeds]({sheet.parent.name}/{sheet.name})"
     if doc is not None:
         head = doc.read_text().split("\n| method |")[0].rstrip() if doc.is_file() else "# The method, measured"
-        write_text(doc, f"{head}\n\n{text}\n\n![portraits]({doc.stem}/{file.name})\n")
+        write_text(doc, f"{head}\n\n{text}\n")
     return text
 
 
 def table(methods: Sequence[str], summary: Mapping[str, Any]) -> str:
-    """Markdown: a row a method, then the processed portraits and the untuned model, means with 95 % intervals."""
-    from benchmarks.method import METHODS, PAPER_PROCESSED, PROCESSED
-
+    """Markdown: a row a method, then the processed portraits, real pictures and the untuned model, means with 95 % intervals."""
     rows = [(METHODS[name].title, name, METHODS[name].paper) for name in methods]
     rows += [
         ("MagiCapture, post-processed", PROCESSED, PAPER_PROCESSED),
+        ("real: the person in the look, rendered", "real", None),
         ("untuned, told in words", "attributes", None),
         ("untuned", "base", None),
     ]
@@ -71,31 +65,41 @@ def table(methods: Sequence[str], summary: Mapping[str, Any]) -> str:
         if name not in summary:
             continue
         found = summary[name]
-        cells = [_shown(found[measure]) for measure in ("csim", "likeness", "style", "aesthetic", "collapsed", "stray")]
+        cells = [shown(found[measure]) for measure in _MEASURES]
         cells += [f"{found['seconds']:.2f}" if "seconds" in found else "", f"{found['megabytes']:.0f}" if "megabytes" in found else ""]
         cells += [f"{value:g}" for value in paper] if paper else [""] * 3
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _shown(value: Mapping[str, Any] | None) -> str:
+def differences(found: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """Markdown: the paired differences, with 95 % intervals over people."""
+    lines = ["| MagiCapture's difference, paired | mean (95 % interval) |", "| --- | --- |"]
+    return "\n".join(lines + [f"| {name} | {shown(value, 3)} |" for name, value in found.items()])
+
+
+def shown(value: Mapping[str, Any] | None, digits: int = 2) -> str:
+    """ "0.52 (0.48, 0.57)", "-" for nothing."""
     if value is None:
         return "-"
-    return f"{value['mean']:.2f}" + (f" ({value['low']:.2f}, {value['high']:.2f})" if value["low"] is not None else "")
+    low, high = value["low"], value["high"]
+    return f"{value['mean']:.{digits}f}" + (f" ({low:.{digits}f}, {high:.{digits}f})" if low is not None else "")
 
 
-def _pictures(cases: Sequence[Case], methods: Sequence[str]) -> tuple[list[list[np.ndarray]], int, list[str]]:
-    """Photo, look, and the first portrait (equal seeds) of every method for each case, with the rows' names."""
-    sets = [PreparedSet.load(case.folder / "prepared") for case in cases]
-    rows = [[data.source[0].image() for data in sets], [data.reference[0].image() for data in sets]]
-    labels = ["photo", "look"]
-    for name in methods:
-        rows.append([_first(case.folder / name / "evaluation") for case in cases])
-        labels.append(name)
-    return rows, _CELL, labels
+def tiles(images: Sequence[np.ndarray]) -> bytes:
+    """Pictures (h, w, 3) uint8 RGB of one size, eight in a row without a gap and at most 128 px a side, as JPEG."""
+    side = min(_TILE, images[0].shape[0])
+    sheet = np.zeros((-(-len(images) // _ROW) * side, _ROW * side, 3), np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // _ROW * side, i % _ROW * side
+        sheet[top : top + side, left : left + side] = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    buffer = BytesIO()
+    Image.fromarray(sheet).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
 
 
-def _first(folder: Path) -> np.ndarray:
-    items = json.loads((folder / "scores.json").read_text())["items"]
-    first = min((item for item in items if item["kind"] == "portrait"), key=lambda item: item["seed"])
-    return np.array(Image.open(folder / first["file"]).convert("RGB"))
+def _first(file: Path) -> np.ndarray:
+    """The first tile: of equal seeds in all methods."""
+    sheet = np.array(Image.open(file).convert("RGB"))
+    side = sheet.shape[1] // _ROW
+    return sheet[:side, :side]

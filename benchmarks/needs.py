@@ -46,7 +46,7 @@ def main() -> None:
     entry = {
         "pack": load_pack(config.pack).name,
         "device": _device(config),
-        "machine": _machine(),
+        "machine": machine(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[2], 1),  # of the last 15 minutes: other work makes CPU seconds longer too
         "unit": "seconds of the wall clock" if clock is time.monotonic else f"CPU seconds, {config.training.threads} thread(s)",
@@ -111,7 +111,8 @@ def _cuda_peak() -> float:
     return float(torch.cuda.max_memory_allocated()) / 1e9
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The processor's name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 

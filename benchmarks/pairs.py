@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import load_pack
 from magicapture.scoring.likeness import csim
 from magicapture.world.captions import attribute_prompt
-from magicapture.world.looks import Look
+from magicapture.world.looks import LOOKS, Look
 from magicapture.world.nuisance import Nuisance
 from magicapture.world.people import Person, matched_stranger
 from magicapture.world.render import render
@@ -28,7 +28,7 @@ from magicapture.world.splits import seeds
 
 GROUP, PHOTOS, SIZE = 4, 5, 256
 # Offsets inside a split's seeds, so that nobody and no look is used twice for different ends.
-_EXTRAS, _EVERYDAY, _STRANGERS = 500_000, 100_000, 700_000
+_UNSEEN, _EVERYDAY, _EXTRAS, _STRANGERS = 2_000, 100_000, 500_000, 700_000
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,42 @@ def draw(out: Path, people: int, looks: int, matched: bool, split: str) -> list[
     return groups
 
 
+def draw_unseen(out: Path, people: int, looks: int, split: str) -> list[Pair]:
+    """Each person in looks of its own, of different families, none of them a photo's; nobody and no look of :func:`draw`, which is the
+    one people have looked at. Everybody's first look comes first."""
+    own, styles = seeds("people", split), seeds("looks", split)
+    pairs = []
+    for k in range(looks):
+        for i in range(people):
+            seed, number = own[_UNSEEN + i], styles[_UNSEEN + i * looks + k]
+            worn = {photo.name for photo, _ in _drawn(seed, number)}
+            families = np.random.default_rng([seed, 11]).permutation([name for name in LOOKS if name not in worn])
+            pairs.append(Pair(out / f"look-{k}" / f"person-{i}", Person.sample(seed), Look.sample(number, str(families[k])), seed))
+    return pairs
+
+
 def draw_pictures(pair: Pair) -> None:
     """Photos of the person in everyday looks, images of the look worn by others, both described in words; drawn once."""
     folder = pair.folder
     if (folder / "looks" / "description.txt").is_file():
         return
-    rng = np.random.default_rng(pair.seed)
-    base = pair.seed - pair.seed % 1_000_000
-    for i in range(PHOTOS):
-        everyday = Look.sample(pair.look.seed - pair.look.seed % 1_000_000 + _EVERYDAY + int(rng.integers(_EVERYDAY)))
-        other = Person.sample(base + _EXTRAS + int(rng.integers(_EVERYDAY)))
+    rng = np.random.default_rng([pair.seed, 3])
+    for i, (everyday, other) in enumerate(_drawn(pair.seed, pair.look.seed)):
         _save(folder / "photos" / f"photo-{i}.jpg", pair.person, everyday, rng)
         _save(folder / "looks" / f"look-{i}.jpg", other, pair.look, rng)
     write_text(folder / "photos" / "description.txt", attribute_prompt(pair.person))
     words = attribute_prompt(pair.person, pair.look).removeprefix(attribute_prompt(pair.person)).strip(" ,")
     write_text(folder / "looks" / "description.txt", words)
+
+
+def _drawn(seed: int, look: int) -> list[tuple[Look, Person]]:
+    """A photo's look and a look's wearer, for each of a person's pictures; the same in all looks of a split."""
+    rng = np.random.default_rng(seed)
+    base, everyday = seed - seed % 1_000_000, look - look % 1_000_000 + _EVERYDAY
+    return [
+        (Look.sample(everyday + int(rng.integers(_EVERYDAY))), Person.sample(base + _EXTRAS + int(rng.integers(_EVERYDAY))))
+        for _ in range(PHOTOS)
+    ]
 
 
 def _save(path: Path, person: Person, look: Look, rng: np.random.Generator) -> None:
@@ -94,13 +115,19 @@ def source_embeddings(pair: Pair, referee: Embedder) -> np.ndarray:
     return referee.embed(np.stack([align(item.image(), item.keypoints) for item in prepared.source if item.keypoints is not None]))
 
 
+def renders_of(pair: Pair, who: Sequence[Person]) -> list[np.ndarray]:
+    """Real pictures of people in the pair's look; its sunglasses hide nobody's eyes, as they do in no portrait of the person's own head."""
+    look = replace(pair.look, sunglasses=False)
+    return [render(person, look, Nuisance.sample(pair.seed + i), SIZE).image for i, person in enumerate(who)]
+
+
 def levels_of(pair: Pair, sources: np.ndarray, detector: FaceDetector, referee: Embedder, count: int) -> dict[str, float]:
     """Mean referee cosine to the photos of `count` renders of the person, and of as many matched strangers, in the same poses and look."""
     base = pair.seed - pair.seed % 1_000_000
     people = {"genuine": [pair.person] * count, "stranger": [matched_stranger(pair.person, base + _STRANGERS + i) for i in range(count)]}
     levels = {}
     for name, who in people.items():
-        images = [render(person, pair.look, Nuisance.sample(pair.seed + i), SIZE).image for i, person in enumerate(who)]
+        images = renders_of(pair, who)
         embeddings, found = referee.embed_faces(images, detector)
         levels[name] = float(csim(embeddings[found], sources).mean()) if found.any() else 0.0
     return levels

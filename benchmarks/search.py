@@ -25,12 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.method_scores import world_likeness
-from benchmarks.pairs import Pair, claim, draw, draw_pictures
+from benchmarks.method_scores import levels_in, scaled
+from benchmarks.pairs import Pair, claim, draw_pictures, draw_unseen
 from magicapture import search, stages
 from magicapture.artifacts import MANIFEST, read_manifest, write_json
 from magicapture.config import Config, load_config
-from magicapture.packs import load_pack
 from magicapture.scoring.statistics import interval
 
 QUICK = ("inversion.steps=6", "tuning.steps=32", "tuning.sample_every=8", "tuning.samples=2", "generation.seeds=[1000,1001]")
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.config, ["training.threads=1", "evaluation.baseline_images=0", *(QUICK if options.quick else ()), *options.set]
     )
     claim(out, {name: getattr(options, name) for name in ("people", "split", "seeds")}, config)
-    pairs = [pair for group in draw(out, options.people, 1, False, options.split) for pair in group]
+    pairs = draw_unseen(out, options.people, 1, options.split)
     started = time.monotonic()
     # A process a run: its CPU seconds and its memory are its own, and two single-threaded ones use two cores.
     tasks = [(pair, way, _config(config, way, options.seeds)) for pair in pairs for way in WAYS]
@@ -82,7 +81,7 @@ def run_pair(pair: Pair, way: str, config: Config) -> tuple[str, str]:
 
 def measure(pair: Pair, config: Config) -> dict[str, Any]:
     """What one person came to: way -> {winner, judge, cost, measure -> a value a picture by prompt and seed, None without a face}."""
-    pack, ways = load_pack(config.pack), {}
+    ways = {}
     for way in WAYS:
         folder = pair.folder / way
         record = json.loads((folder / "search.json").read_text())
@@ -91,7 +90,7 @@ def measure(pair: Pair, config: Config) -> dict[str, Any]:
         items = json.loads((folder / winner / "evaluation" / "scores.json").read_text())["items"]
         rows = sorted((item for item in items if item["kind"] == "portrait"), key=lambda item: (item["prompt"], item["seed"]))
         values = {name: [row[key] for row in rows] for name, key in MEASURES.items()}
-        values["likeness"] = world_likeness(pair, pack, values["csim"], config.evaluation.strangers)
+        values["likeness"] = scaled(values["csim"], levels_in(pair.folder, pair, config))
         ways[way] = {"winner": winner, "judge": record["candidates"][winner]["checks"][-1]["judge"], "cost": record["cost"], **values}
     return {"person": pair.seed, "look": pair.look.name, "ways": ways}
 

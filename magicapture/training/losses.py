@@ -22,7 +22,7 @@ def resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Mask (batch, 1, H, W) in [0, 1], or bool, resized to ``size`` by nearest neighbour: float32 of exactly 0 and 1 (cut at 0.5)."""
     mask = mask.float()
     if tuple(mask.shape[-2:]) != tuple(size):
-        mask = F.interpolate(mask, size=size, mode="nearest")
+        mask = F.interpolate(mask, size=size, mode="nearest-exact")
     return (mask > 0.5).float()
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import method
-from benchmarks.method_sheet import table
+from benchmarks import method, method_sheet
+from benchmarks.method_rows import answers, summarise
+from benchmarks.method_scores import collapsed
+from benchmarks.method_sheet import differences, table, tiles
+from benchmarks.methods import PROCESSED
 from magicapture.artifacts import writing
 
 
@@ -50,37 +56,94 @@ def test_memory_is_told_by_the_process_that_trained_alone(tmp_path: Path) -> Non
     assert method._cost(tmp_path / "adapter", trained_here=True)["megabytes"] > 10
     waited = [method._cost(tmp_path / "adapter", trained_here=True, ran=ran)["seconds"] for ran in (0.5, 1.02)]
     assert waited == [1.25, 2.5]  # half of its time it waited for a core; more than one core is one
-    rows = [_row("ann", "magicapture", [0.2]) | {"megabytes": None}, _row("ann", "dreambooth", [0.2]), _row("bob", "dreambooth", [0.2])]
-    rows[1]["megabytes"] = None
-    summary = method.summarise(rows)
+    rows = [_row("ann", "magicapture", [0.2]), _row("ann", "dreambooth", [0.2]), _row("bob", "dreambooth", [0.2])]
+    rows[0]["cost"]["megabytes"] = rows[1]["cost"]["megabytes"] = None
+    rows[1]["cost"]["seconds"] = 30
+    summary = summarise(rows)
     assert "megabytes" not in summary["magicapture"] and summary["dreambooth"]["megabytes"] == 900
+    assert summary["magicapture"]["seconds"] == 1 and summary["dreambooth"]["seconds"] == 1.5  # bob's has no row to be a multiple of
+    rows[1]["machine"] = "another"
+    assert "seconds" not in summarise(rows)["dreambooth"]
     assert "| MagiCapture |" in table(["magicapture", "dreambooth"], summary)
 
 
-def _row(person: str, name: str, csim: list[float | None], **more: list[float]) -> dict:
-    portrait = {"csim": csim, "likeness": csim, "style": [0.5] * len(csim), "aesthetic": [5.0] * len(csim), **more}
-    return {"person": person, "look": "noir", "method": name, "sets": {"portrait": portrait}, "seconds": 20, "steps": 10, "megabytes": 900}
+def _columns(csim: list[float | None], **more: list[float | None]) -> dict:
+    n = len(csim)
+    plain = {"seed": list(range(n)), "csim": csim, "likeness": csim, "style": [0.5] * n, "aesthetic": [5.0] * n}
+    return (
+        plain
+        | {
+            "photo_face": csim,
+            "look_face": [None if value is None else 0.0 for value in csim],
+            "photo_place": [0.1] * n,
+            "look_place": [0.8] * n,
+        }
+        | more
+    )
 
 
-def test_means_are_over_pictures_with_a_face_and_intervals_over_people() -> None:
-    rows = [
-        _row("ann", "magicapture", [0.2, None], collapsed=[0.0, 1.0], stray=[0.1]),
-        _row("bob", "magicapture", [0.4, 0.6], collapsed=[0.0, 0.0], stray=[0.3]),
-        _row("ann", "dreambooth", [0.1, 0.1]),
-    ]
-    rows[0]["sets"]["processed"] = {"csim": [0.3]}
-    rows[0]["sets"]["base"] = {"csim": [0.0]}
-    summary = method.summarise(rows)
+def _row(person: str, name: str, csim: list[float | None], **more: list[float | None]) -> dict:
+    row = {"case": f"look-0/{person}", "person": person, "look": "noir", "method": name, "config": "c", "machine": "m", "levels": None}
+    cost = {"seconds": 20, "steps": 10, "megabytes": 900}
+    return row | {"sets": {"portrait": _columns(csim, **more)}, "stray": {"[V1]": [0.1], "[V2]": [0.3]}, "cost": cost}
+
+
+def test_a_portrait_without_a_face_counts_nothing_and_intervals_are_over_people() -> None:
+    rows = [_row("ann", "magicapture", [0.2, None]), _row("bob", "magicapture", [0.4, 0.6]), _row("ann", "dreambooth", [0.1, 0.1])]
+    rows[0]["sets"]["processed"] = _columns([0.3, None])
+    rows[0]["sets"]["base"] = _columns([0.0])
+    rows[0]["sets"]["real"] = _columns([0.9])
+    summary = summarise(rows)
     found = summary["magicapture"]
-    assert found["csim"]["mean"] == pytest.approx(0.4) and found["csim"]["n"] == 3 and found["csim"]["low"] == pytest.approx(0.2)
-    assert found["collapsed"]["mean"] == 0.25 and found["stray"]["mean"] == pytest.approx(0.2)
-    assert found["seconds"] == 2 and found["megabytes"] == 900
-    assert summary["dreambooth"]["csim"]["low"] is None and summary["dreambooth"]["stray"] is None
-    assert set(summary) == {"magicapture", "dreambooth", method.PROCESSED, "base"}
+    assert found["csim"]["mean"] == pytest.approx(0.3) and found["csim"]["n"] == 4 and found["csim"]["low"] == pytest.approx(0.1)
+    assert found["no face"]["mean"] == 0.25 and found["stray"]["mean"] == pytest.approx(0.2)
+    assert summary["dreambooth"]["csim"]["low"] is None
+    assert set(summary) == {"magicapture", "dreambooth", PROCESSED, "base", "real"}
     lines = table(["magicapture", "dreambooth"], summary).splitlines()
-    assert lines[2].startswith("| MagiCapture | 0.40 (0.20, 0.50) |") and lines[2].endswith("| 0.566 | 0.73 | 6.218 |")
+    assert lines[2].startswith("| MagiCapture | 0.30 (0.10, 0.50) |") and lines[2].endswith("| 0.566 | 0.73 | 6.218 |")
     assert lines[3].startswith("| DreamBooth | 0.10 |") and len({line.count("|") for line in lines}) == 1
-    assert "| untuned | 0.00 |" in lines[-1] and len(lines) == 6
+    assert [line.split(" |")[0] for line in lines[4:]] == [
+        "| MagiCapture, post-processed", "| real: the person in the look, rendered", "| untuned"
+    ]  # fmt: skip
+
+
+def test_likeness_that_no_levels_allow_is_left_out_and_a_lost_face_is_not() -> None:
+    row = _row("ann", "magicapture", [0.5, None], likeness=[None, None])
+    assert summarise([row])["magicapture"]["likeness"] == {"mean": 0.0, "low": None, "high": None, "n": 1}
+
+
+def test_differences_are_of_equal_seeds_and_of_equal_pairs() -> None:
+    rows = [_row("ann", "magicapture", [0.2, 0.4]), _row("bob", "magicapture", [0.9, 0.7]), _row("ann", "dreambooth", [0.1, 0.3])]
+    rows[0]["sets"]["processed"] = _columns([0.25, 0.4])
+    rows[1]["sets"]["processed"] = _columns([0.8, None])
+    found = answers(rows)
+    change = found["post-processed, CSIM: less before"]
+    assert (change["mean"], change["n"]) == (pytest.approx((0.05 + 0.0 - 0.1 - 0.7) / 4), 4)
+    assert change["low"] == pytest.approx(-0.4) and change["high"] == pytest.approx(0.025)
+    less = found["likeness: less DreamBooth"]
+    assert (less["mean"], less["n"]) == (pytest.approx(0.1), 1)  # bob has no DreamBooth
+    assert "| likeness: less DreamBooth | 0.100 |" in differences(found)
+
+
+def test_a_copy_is_a_face_of_the_look_or_a_place_of_a_photo() -> None:
+    columns = {
+        "photo_face": [0.5, 0.2, 0.3, None],
+        "look_face": [0.6, 0.3, 0.2, None],
+        "photo_place": [0.9, 0.1, 0.4, 0.9],
+        "look_place": [0.8, 0.8, 0.8, 0.8],
+    }
+    found = collapsed(columns, {"genuine": 0.8, "stranger": 0.2})
+    assert found == {"face taken": [1, 0, 0, 0], "place taken": [1, 0, 0, 1]}  # the second face is nobody's: as near as strangers are
+    assert collapsed(columns, None)["face taken"] == [1, 1, 0, 0]
+
+
+def test_tiles_are_kept_small_and_the_first_is_cut_out_again(tmp_path: Path) -> None:
+    images = [np.full((64, 64, 3), 15 * i, np.uint8) for i in range(1, 17)]
+    (tmp_path / "a.jpg").write_bytes(tiles(images))
+    sheet = np.array(Image.open(tmp_path / "a.jpg"))
+    assert sheet.shape == (128, 512, 3) and abs(int(sheet[96, 480].mean()) - 240) < 4
+    assert method_sheet._first(tmp_path / "a.jpg").shape == (64, 64, 3) and abs(method_sheet._first(tmp_path / "a.jpg").mean() - 15) < 2
+    assert Image.open(BytesIO(tiles([np.zeros((512, 512, 3), np.uint8)]))).size == (1024, 128)
 
 
 def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,11 +157,18 @@ def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest
     assert {row["case"] for row in rows} == {"look-0/person-0"}
     for row in rows:
         portrait = row["sets"]["portrait"]
-        assert len(portrait["style"]) == 2 and all(0 <= value <= 1 for value in portrait["stray"])
-        assert row["megabytes"] > 100 and row["seconds"] > 0
-        assert set(row["sets"]) == ({"portrait", "attributes", "base", "processed"} if row["method"] == "magicapture" else {"portrait"})
+        assert portrait["seed"] == [1000, 1001] and all(0 <= value <= 1 for own in row["stray"].values() for value in own)
+        assert all(-1 <= value <= 1 for name in ("photo_place", "look_place", "style_around") for value in portrait[name])
+        assert row["cost"]["megabytes"] > 100 and row["cost"]["seconds"] > 0 and row["adapter"]["best_step"] <= 6 and row["code"]
+        more = {"attributes", "base", "processed", "real"} if row["method"] == "magicapture" else set()
+        assert set(row["sets"]) == {"portrait"} | more
+    (row,) = (row for row in rows if row["method"] == "magicapture")
+    assert row["sets"]["processed"]["seed"] == [1000, 1001] and row["levels"]["genuine"] > row["levels"]["stranger"]
+    real = summarise(rows)["real"]
+    assert real["likeness"]["mean"] == pytest.approx(1, abs=0.35) and real["face taken"]["mean"] == real["place taken"]["mean"] == 0
     text = doc.read_text()
-    assert "1 of 1 pairs: 1 people, 1 looks." in text
+    assert "1 of 1 pairs: 1 people, 1 looks." in text and "| likeness: less Custom Diffusion |" in text
+    assert "![portraits of equal seeds](method/portraits.jpg)" in text
     assert "| Custom Diffusion |" in text and "| Custom Diffusion |" in said and (tmp_path / "docs/method/portraits.jpg").is_file()
     case = tmp_path / "out/look-0/person-0"
     assert len(list(case.glob("tokens-*"))) == 2  # the ablation's first phase is the method's own

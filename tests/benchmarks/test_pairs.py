@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.pairs import PHOTOS, draw, draw_pictures
+from benchmarks.pairs import PHOTOS, draw, draw_pictures, draw_unseen, renders_of
 from magicapture.world.splits import seeds
 
 NAMED = ("skin", "hair_style", "hair_colour", "beard", "glasses")
@@ -39,3 +40,21 @@ def test_pictures_are_drawn_once_and_described(tmp_path: Path) -> None:
     before = [file.stat().st_mtime_ns for file in files]
     draw_pictures(pair)
     assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_unseen_people_have_looks_of_their_own(tmp_path: Path) -> None:
+    pairs = draw_unseen(tmp_path, people=3, looks=3, split="test")
+    assert [pair.folder.name for pair in pairs[:4]] == ["person-0", "person-1", "person-2", "person-0"]
+    looked_at = [pair for group in draw(tmp_path, people=40, looks=3, matched=False, split="test") for pair in group]
+    assert not {pair.seed for pair in pairs} & {pair.seed for pair in looked_at}
+    assert not {pair.look.seed for pair in pairs} & {pair.look.seed for pair in looked_at}
+    assert len({pair.look.seed for pair in pairs}) == 9
+    for seed in {pair.seed for pair in pairs}:
+        assert len({pair.look.name for pair in pairs if pair.seed == seed}) == 3
+    assert all(pair.look.seed in seeds("looks", "test") and pair.seed in seeds("people", "test") for pair in pairs)
+
+
+def test_a_looks_sunglasses_are_nobodys_in_real_pictures(tmp_path: Path) -> None:
+    pair = next(pair for pair in draw_unseen(tmp_path, people=10, looks=3, split="test") if pair.look.sunglasses)
+    plain = renders_of(replace(pair, look=replace(pair.look, sunglasses=False)), [pair.person])
+    assert (renders_of(pair, [pair.person])[0] == plain[0]).all()

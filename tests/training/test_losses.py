@@ -23,7 +23,7 @@ def arrays(seed: int, batch: int, channels: int, side: int, mask_side: int) -> t
 
 def nearest(mask: np.ndarray, side: int) -> np.ndarray:
     step = mask.shape[-1] / side
-    index = [int(np.floor(i * step)) for i in range(side)]
+    index = [int(np.floor((i + 0.5) * step)) for i in range(side)]  # the pixel in the middle of each cell
     return mask[np.ix_(index, index)] > 0.5
 
 

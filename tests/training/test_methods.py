@@ -77,4 +77,4 @@ def test_baselines_are_presets_of_the_papers_settings(base: str) -> None:
     for config in (dreambooth, inversion, custom):
         assert not config.training.masked and not config.tuning.composed and config.training.lambda_style == 1
         assert config.tuning.lambda_identity == config.tuning.lambda_attention == 0 and config.pack == base
-    assert dreambooth.tuning.lambda_prior == custom.tuning.lambda_prior == 1 and inversion.tuning.lambda_prior == 0
+    assert dreambooth.tuning.lambda_prior == custom.tuning.lambda_prior == 2 and inversion.tuning.lambda_prior == 0
