@@ -9,7 +9,7 @@ portraits and is scored by networks that had no part in it: referee (raw CSIM, a
 another real picture), masked CLIP for the style, the aesthetic head. Methods whose first phase is the same share its tokens.
 What is finished is kept, a line each in results.jsonl: the same call goes on after a stop, and where `--doc` names a file that list lies
 in the folder beside it (docs/method), goes with the repository, and another machine goes on from it. After each pair the table of the
-pairs that all methods have had, and a contact sheet of those that were trained here, are written there.
+pairs that all methods have had, and a contact sheet of their portraits, which are kept beside the list, are written there.
 """
 
 from __future__ import annotations
