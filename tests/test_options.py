@@ -52,7 +52,7 @@ def test_every_option_sets_a_knob_that_exists_or_says_what_superseded_it() -> No
         ({"color_jitter": False}, "training.augment.contrast", 0.0),
         ({"lr_scheduler": "constant_with_warmup"}, "tuning.schedule", "constant"),
         ({"perform_inversion": False}, "inversion.steps", 0),
-        ({"clip_ti_decay": False}, "inversion.norm_pull", False),
+        ({"clip_ti_decay": True}, "inversion.norm_pull", True),
         ({"lora_scale": 0.5}, "tuning.lora.alpha", 4.0),  # of the rank of the preset, 8
         ({"lora_scale": 0.5, "lora_rank": 2}, "tuning.lora.alpha", 1.0),
         ({"lambda_arc": 0.125}, "tuning.lambda_identity", 0.125),

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,4 +70,5 @@ def bucket() -> Iterator[tuple[str, object]]:
     )  # fmt: skip
     client.create_bucket(Bucket="models")
     yield address, client
+    urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()  # servers of a process share all
     server.stop()
