@@ -12,14 +12,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.method_scores import collapsed
-from benchmarks.method_sheet import tiles
+from benchmarks.method_sheet import MEASURES, tiles
 from benchmarks.methods import METHODS, PROCESSED, Case, digest
 from magicapture.artifacts import write_bytes, write_text
 from magicapture.config import Config
 from magicapture.faces.prepared import PreparedSet
 from magicapture.scoring.statistics import interval
-
-MEASURES = ("csim", "likeness", "style", "aesthetic", "face taken", "place taken", "no face", "stray")
 
 
 class Results:
@@ -68,11 +66,12 @@ class Results:
         """Beside the rows, for the contact sheet: a machine's pictures are lost with it."""
         items = json.loads((made / "evaluation" / "scores.json").read_text())["items"]
         portraits = sorted((item for item in items if item["kind"] == "portrait"), key=lambda item: item["seed"])
+        images = [np.array(Image.open(made / "evaluation" / item["file"]).convert("RGB")) for item in portraits]
+        write_bytes(self.picture(case.folder, name), tiles(images))
         data = PreparedSet.load(case.folder / "prepared")
-        sets = {name: [np.array(Image.open(made / "evaluation" / item["file"]).convert("RGB")) for item in portraits]}
-        sets |= {"photos": [item.image() for item in data.source], "looks": [item.image() for item in data.reference]}
-        for each, images in sets.items():
-            write_bytes(self.picture(case.folder, each), tiles(images))
+        for given, items in (("photos", data.source), ("looks", data.reference)):
+            if not self.picture(case.folder, given).is_file():  # the same for every method
+                write_bytes(self.picture(case.folder, given), tiles([item.image() for item in items]))
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from magicapture.world.sheet import contact_sheet
 
 _CELL, _COLUMNS, _TILE, _ROW = 128, 8, 128, 8
 #: Measure -> head of its column.
-_MEASURES = {
+MEASURES = {
     "csim": "CSIM",
     "likeness": "likeness",
     "style": "style",
@@ -27,7 +27,7 @@ _MEASURES = {
     "no face": "no face",
     "stray": "stray attention",
 }
-_HEAD = ("method", *_MEASURES.values(), "time a step", "MB", "paper: CSIM", "style", "aesthetic")
+_HEAD = ("method", *MEASURES.values(), "time a step", "MB", "paper: CSIM", "style", "aesthetic")
 
 
 def write_document(doc: Path | None, sheet: Path, pictures: Sequence[Mapping[str, Path]], methods: Sequence[str], text: str) -> str:
@@ -65,7 +65,7 @@ def table(methods: Sequence[str], summary: Mapping[str, Any]) -> str:
         if name not in summary:
             continue
         found = summary[name]
-        cells = [shown(found[measure]) for measure in _MEASURES]
+        cells = [_shown(found[measure]) for measure in MEASURES]
         cells += [f"{found['seconds']:.2f}" if "seconds" in found else "", f"{found['megabytes']:.0f}" if "megabytes" in found else ""]
         cells += [f"{value:g}" for value in paper] if paper else [""] * 3
         lines.append(f"| {title} | {' | '.join(cells)} |")
@@ -75,10 +75,10 @@ def table(methods: Sequence[str], summary: Mapping[str, Any]) -> str:
 def differences(found: Mapping[str, Mapping[str, Any] | None]) -> str:
     """Markdown: the paired differences, with 95 % intervals over people."""
     lines = ["| MagiCapture's difference, paired | mean (95 % interval) |", "| --- | --- |"]
-    return "\n".join(lines + [f"| {name} | {shown(value, 3)} |" for name, value in found.items()])
+    return "\n".join(lines + [f"| {name} | {_shown(value, 3)} |" for name, value in found.items()])
 
 
-def shown(value: Mapping[str, Any] | None, digits: int = 2) -> str:
+def _shown(value: Mapping[str, Any] | None, digits: int = 2) -> str:
     """ "0.52 (0.48, 0.57)", "-" for nothing."""
     if value is None:
         return "-"

@@ -237,7 +237,7 @@ class Preparer:
             if len(seen) > 1:
                 self._check_upright(photo, seen[0])  # in what lies on its side several may be seen
             small = all(face.height < self.knobs.far_face * min(height, width) for face in seen)
-            if len(seen) > 1 or small:
+            if len(seen) > 1:
                 seen[:] = second_look.with_skin(self.parser, photo.image, seen)
             if len(seen) == 1 and small:
                 seen.clear()  # a person that far away is seen better from near, or was none

@@ -11,37 +11,28 @@ from mlflow.tracking import MlflowClient
 from magicapture.purge import PurgeError, erase, find
 from tests.purge.people import HE, SHE, bytes_with, make_person
 from tests.registry import postgres
-from tests.registry.servers import KEYS, MlflowServer
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.skipif(postgres.binaries() is None, reason="PostgreSQL is not installed (Debian package postgresql)")
-def test_one_is_erased_and_the_other_stays(bucket: tuple[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    address, client = bucket
-    with postgres.serving() as database:
-        server = MlflowServer(tmp_path, database, "s3://models/runs", MLFLOW_S3_ENDPOINT_URL=address, **KEYS)
-        server.start()
-        try:
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
-            root = tmp_path / "here"
-            for name in (HE, SHE):
-                make_person(root, name)
-            assert SHE in _dump(database) and _objects_with(SHE, client)
-            others, rows = _objects_with(HE, client), _dump(database).count(HE)
-            monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", database)
-            found = find(SHE, [root / "runs", root / "photos"])
-            report = erase(found)
-            assert report.left == [] and bytes_with(SHE, root) == []
-            assert SHE not in _dump(database) and _objects_with(SHE, client) == []
-            ((what, remedy),) = [entry for entry in report.retained if "VACUUM" in entry[1]]
-            assert "secret" not in what and "write-ahead log" in what and "back-ups" in remedy
-            assert _dump(database).count(HE) == rows and _objects_with(HE, client) == others
-            champion = MlflowClient(server.address, server.address).get_model_version_by_alias(f"magicapture.{HE}.noir", "champion")
-            assert champion.run_id
-            with pytest.raises(PurgeError, match="nothing is of 'zoraida'"):
-                find(SHE, [root / "runs"])
-        finally:
-            server.kill(15)
+def test_one_is_erased_and_the_other_stays(cluster: tuple[str, str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, address, client = cluster
+    root = tmp_path / "here"
+    for name in (HE, SHE):
+        make_person(root, name)
+    assert SHE in _dump(database) and _objects_with(SHE, client)
+    others, rows = _objects_with(HE, client), _dump(database).count(HE)
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", database)
+    found = find(SHE, [root / "runs", root / "photos"])
+    report = erase(found)
+    assert report.left == [] and bytes_with(SHE, root) == []
+    assert SHE not in _dump(database) and _objects_with(SHE, client) == []
+    ((what, remedy),) = [entry for entry in report.retained if "VACUUM" in entry[1]]
+    assert "secret" not in what and "write-ahead log" in what and "back-ups" in remedy
+    assert _dump(database).count(HE) == rows and _objects_with(HE, client) == others
+    champion = MlflowClient(address, address).get_model_version_by_alias(f"magicapture.{HE}.noir", "champion")
+    assert champion.run_id
+    with pytest.raises(PurgeError, match="nothing is of 'zoraida'"):
+        find(SHE, [root / "runs"])
 
 
 def _dump(database: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from magicapture.registry.tracking import Tracker
+from tests.registry import postgres
 from tests.registry.servers import MlflowServer
 
 
@@ -59,16 +60,29 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
 
 
 @pytest.fixture
-def bucket() -> Iterator[tuple[str, object]]:
-    """Address of an S3 server with a bucket "models", and a client of it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, object]]:
+    """What a cluster keeps things in: addresses of a PostgreSQL and of the MLflow server before it (tracked to), and a client of the S3
+    server that has its artifacts, in the bucket "models"."""
+    if postgres.binaries() is None:
+        pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    store.start()
+    host, port = store.get_host_and_port()
     address = f"http://{host}:{port}"
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
     client = boto3.client(
         "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
     )  # fmt: skip
     client.create_bucket(Bucket="models")
-    yield address, client
-    urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()  # servers of a process share all
-    server.stop()
+    with postgres.serving() as database:
+        running = MlflowServer(tmp_path, database, "s3://models/runs", MLFLOW_S3_ENDPOINT_URL=address, **keys)
+        running.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", running.address)
+        try:
+            yield database, running.address, client
+        finally:
+            running.kill(signal.SIGTERM)
+            urllib.request.urlopen(
+                urllib.request.Request(f"{address}/moto-api/reset", method="POST")
+            ).close()  # servers of a process share all
+            store.stop()

@@ -11,9 +11,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-#: What an S3 server on loopback is opened with.
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-
 
 def free_port() -> int:
     with socket.socket() as probe:
