@@ -27,19 +27,19 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.method_rows import Results, answers, summarise
+from benchmarks.method_rows import Results, answers, made_by, summarise
 from benchmarks.method_scores import measure
 from benchmarks.method_sheet import differences, table, write_document
-from benchmarks.methods import METHODS, Case, Method, digest
+from benchmarks.methods import METHODS, Case, Method, code, digest, seed_of
 from benchmarks.needs import machine
 from benchmarks.pairs import claim, draw_pictures, draw_unseen
 from magicapture import stages
 from magicapture.artifacts import MANIFEST, read_manifest, write_json
 from magicapture.backbones import resolve_device
 from magicapture.config import Config, load_config
-from magicapture.training.checkpoints import code_hash
 
 PORTRAITS, FIRST_SEED = 16, 1000
+INTERVALS = "Intervals are percentile bootstraps over the people; with ten of them they are about a sixth narrower than Student's."
 QUICK = ("inversion.steps=4", "tuning.steps=6", "tuning.sample_every=0", "tuning.samples=1", "tuning.class_images=4")
 
 
@@ -59,20 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     writing_table, failed = threading.Lock(), list[str]()
 
     def train(case: Case) -> None:
-        """All that one pair lacks, a process a task: what a method needs of memory is its own."""
+        """All that one pair lacks, a process a task: its memory is its own, and one that is killed ends no other pair."""
         try:
-            pool.submit(prepare, case, base).result()
-            for config in {tokens_of(case, configs[name]): configs[name] for name in todo[case]}.values():
-                pool.submit(invert, case, config).result()
-            for name in todo[case]:
-                row = pool.submit(run_case, case, name, configs[name]).result()
-                book.keep_pictures(case, name, folder_of(case, name, configs[name]))
-                done = book.add(row)
-                print(f"{done} of {count}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
+            with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as process:
+                process.submit(prepare, case, base).result()
+                for config in {tokens_of(case, configs[name]): configs[name] for name in todo[case]}.values():
+                    process.submit(invert, case, config).result()
+                for name in todo[case]:
+                    row = process.submit(run_case, case, name, configs[name]).result()
+                    book.keep_pictures(case, name, folder_of(case, name, configs[name]))
+                    done = book.add(row)
+                    print(f"{done} of {count}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
+            report()
         except Exception:
             failed.append(f"{case.folder.relative_to(out)}:\n{traceback.format_exc()}")
             print(f"failed, and left for the next call: {failed[-1]}", file=sys.stderr, flush=True)
-        report()
 
     def report() -> str:
         """The table of the pairs that every method has had, written too."""
@@ -83,12 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not done:
                 return ""
             people, looks = (len({getattr(case, what) for case in done}) for what in ("person", "look"))
-            text = f"{table(chosen, summarise(rows))}\n\n{len(done)} of {len(cases)} pairs: {people} people, {looks} looks.\n\n"
-            pictures = [{name: book.picture(case.folder, name) for name in ("photos", "looks", *chosen)} for case in done]
-            return write_document(options.doc, book.path.parent / "portraits.jpg", pictures, chosen, text + differences(answers(rows)))
+            told = f"{len(done)} of {len(cases)} pairs: {people} people, {looks} looks. {made_by(rows)} {INTERVALS}"
+            pictures = [book.pictures(case.folder, chosen) for case in done]
+            text = f"{table(chosen, summarise(rows))}\n\n{told}\n\n{differences(answers(rows))}"
+            return write_document(options.doc, book.path.parent, pictures, chosen, text)
 
     # A pair at a time on each core, all its methods: a machine that is lost takes few finished steps with it.
-    with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1) as pool, ThreadPoolExecutor(options.jobs) as pairs:
+    with ThreadPoolExecutor(options.jobs) as pairs:
         list(pairs.map(train, waiting))
     print(report())
     return 1 if failed else 0
@@ -131,7 +133,7 @@ def tokens_of(case: Case, config: Config) -> Path:
 def invert(case: Case, config: Config) -> None:
     """Phase 1 of a pair."""
     if not (tokens_of(case, config) / MANIFEST).is_file():
-        stages.invert(case.folder / "prepared", tokens_of(case, config), config, 0, _checkpoints(case))
+        stages.invert(case.folder / "prepared", tokens_of(case, config), config, seed_of(case), _checkpoints(case))
 
 
 def folder_of(case: Case, name: str, config: Config) -> Path:
@@ -145,7 +147,7 @@ def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
     made = {part: folder / part for part in ("adapter", "images", "evaluation", "portraits", "processed")}
     compared = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"baseline_images": 0})})
     steps = {
-        "adapter": lambda: stages.tune(prepared, tokens_of(case, config), made["adapter"], config, 0, _checkpoints(case)),
+        "adapter": lambda: stages.tune(prepared, tokens_of(case, config), made["adapter"], config, seed_of(case), _checkpoints(case)),
         "images": lambda: stages.generate(made["adapter"], made["images"], config if name == "magicapture" else compared, None, None),
         "evaluation": lambda: stages.evaluate(made["images"], prepared, made["evaluation"], config),
     }
@@ -165,19 +167,23 @@ def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
             write_json(folder / "cost.json", _cost(made["adapter"], not done, ran))
     row: dict[str, Any] = {"case": str(case.folder), "person": case.person, "look": case.look, "method": name, "config": digest(config)}
     content = read_manifest(made["adapter"], "adapter")["content"]
-    kept = {key: content[key] for key in ("best_step", "scores", "best_hash", "last_hash", "threads", "train_seconds", "examples_seen")}
-    row |= {"code": code_hash(), "machine": f"{machine()}, {content['machine']['device']}", "adapter": kept}
+    kept = {
+        key: content[key]
+        for key in ("best_step", "scores", "best_hash", "last_hash", "threads", "train_seconds", "step_seconds", "examples_seen")
+    }
+    row |= {"code": code(), "seed": seed_of(case), "machine": f"{machine()}, {content['machine']['device']}", "adapter": kept}
     return row | {"cost": json.loads((folder / "cost.json").read_text())} | measure(case.pair, case.folder, made, config)
 
 
 def _cost(adapter: Path, trained_here: bool, ran: float | None = None) -> dict[str, Any]:
     """{seconds, steps, megabytes: the peak of this process; None where another trained, which was killed before it could tell}.
 
-    ``ran``: the share of its time that a single-threaded process had a core, so that what runs beside it does not count.
+    ``seconds``: in optimiser updates; ``ran``: the share of its time that a single-threaded process had a core, so that what runs beside
+    it does not count.
     """
     content = read_manifest(adapter, "adapter")["content"]
     peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) if trained_here else None
-    seconds = content["train_seconds"] * (1.0 if ran is None else min(1.0, ran))
+    seconds = content["step_seconds"] * (1.0 if ran is None else min(1.0, ran))
     return {"seconds": seconds, "steps": content["last_step"], "megabytes": peak}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.method_scores import collapsed
-from benchmarks.method_sheet import MEASURES, tiles
+from benchmarks.method_sheet import MEASURES, SHOWN, tiles
 from benchmarks.methods import METHODS, PROCESSED, Case, digest
 from magicapture.artifacts import write_bytes, write_text
 from magicapture.config import Config
@@ -59,8 +59,13 @@ class Results:
             return self.added
 
     def picture(self, case: Path, name: str) -> Path:
-        """Where a pair's pictures are kept as one sheet of tiles: all portraits of a method, or its "photos" or "looks"."""
+        """Where a pair's pictures are kept as one sheet of tiles: all portraits of a method, its maps ("<method>-attention"), or the
+        pair's "photos" or "looks"."""
         return self.path.parent / case.relative_to(self.out) / f"{name}.jpg"
+
+    def pictures(self, case: Path, methods: Sequence[str]) -> dict[str, Path]:
+        """All that are kept of a pair, by name."""
+        return {name: self.picture(case, name) for name in ("photos", "looks", *methods, *(f"{name}-attention" for name in methods))}
 
     def keep_pictures(self, case: Case, name: str, made: Path) -> None:
         """Beside the rows, for the contact sheet: a machine's pictures are lost with it."""
@@ -68,6 +73,8 @@ class Results:
         portraits = sorted((item for item in items if item["kind"] == "portrait"), key=lambda item: item["seed"])
         images = [np.array(Image.open(made / "evaluation" / item["file"]).convert("RGB")) for item in portraits]
         write_bytes(self.picture(case.folder, name), tiles(images))
+        maps = [made / "adapter" / "attention" / f"{shown}.png" for shown in SHOWN]
+        write_bytes(self.picture(case.folder, f"{name}-attention"), tiles([np.array(Image.open(file).convert("RGB")) for file in maps]))
         data = PreparedSet.load(case.folder / "prepared")
         for given, items in (("photos", data.source), ("looks", data.reference)):
             if not self.picture(case.folder, given).is_file():  # the same for every method
@@ -75,18 +82,17 @@ class Results:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step as multiples of MagiCapture's in the
-    same pair on the same kind of machine, and `megabytes` (means over the pairs that they are known of).
+    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step, `pace`, the same as multiples of
+    MagiCapture's in the same pair on the same kind of machine, and `megabytes` (means over the pairs that they are known of).
 
     Rows: the methods, then "magicapture, processed", "real" (renders of the person in the look), "attributes" (person and look told in
     words) and "base" (untuned). A picture without a face is nobody's likeness: it counts 0, and in "no face".
     """
     table: dict[str, list[tuple[str, dict[str, list[Any]]]]] = {}
     for row in rows:
-        for kind, columns in row["sets"].items():
+        for kind in row["sets"]:
             label = row["method"] if kind == "portrait" else PROCESSED if kind == "processed" else kind
-            stray = [value for own in row["stray"].values() for value in own] if kind == "portrait" else []
-            table.setdefault(label, []).append((row["person"], _values(columns) | collapsed(columns, row["levels"]) | {"stray": stray}))
+            table.setdefault(label, []).append((row["person"], _measures(row, kind)))
     summary: dict[str, dict[str, Any]] = {}
     for label, entries in table.items():
         summary[label] = {}
@@ -97,36 +103,86 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         own = [row for row in rows if row["method"] == label]
         paces = [_pace(row) / _pace(other) for row in own for other in rows if _same_machine(row, other)]
         known = [row["cost"]["megabytes"] for row in own if row["cost"]["megabytes"] is not None]
-        summary[label] |= {name: float(np.mean(values)) for name, values in (("seconds", paces), ("megabytes", known)) if values}
+        means = {"seconds": [_pace(row) for row in own], "pace": paces, "megabytes": known}
+        summary[label] |= {name: float(np.mean(values)) for name, values in means.items() if values}
     return summary
 
 
 def answers(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What the table alone does not say, {mean, low, high, n} clustered by person: what post-processing does to CSIM, portrait by portrait
-    of equal seed; MagiCapture's mean of a pair less each other method's."""
-    found: dict[str, list[tuple[str, float]]] = {}
-    values = {(row["case"], row["method"], kind): _values(columns) for row in rows for kind, columns in row["sets"].items()}
+    """What the table alone does not say, {mean, low, high, n}, intervals over people.
+
+    What post-processing does to CSIM and likeness, portrait by portrait of equal seed; MagiCapture's mean of a pair less each other
+    method's; and in place of the mean ratios of means: of likeness to each other method's, of the attention that strays without Attention
+    Refocusing to that with it, for each token.
+    """
+    pairs: dict[str, list[tuple[str, float, float]]] = {}  # name -> (person, ours, the other's)
+    values = {(row["case"], row["method"], kind): _measures(row, kind) for row in rows for kind in row["sets"]}
     for row in (row for row in rows if row["method"] == "magicapture"):
-        own, processed = (values.get((row["case"], "magicapture", kind)) for kind in ("portrait", "processed"))
-        if own and processed:
-            change = zip(own["csim"], processed["csim"], strict=True)
-            found.setdefault("post-processed, CSIM: less before", []).extend((row["person"], after - before) for before, after in change)
+        own, processed = (values.get((row["case"], "magicapture", kind), {}) for kind in ("portrait", "processed"))
+        for measure in ("csim", "likeness") if processed else ():
+            both = zip(processed[measure], own[measure], strict=True)
+            known = [(row["person"], after, before) for after, before in both if after is not None and before is not None]
+            pairs.setdefault(f"post-processed, {measure}: less before", []).extend(known)
         for name, method in METHODS.items():
-            other = values.get((row["case"], name, "portrait")) if name != "magicapture" else None
-            for measure in ("likeness", "style"):
-                both = [[value for value in one[measure] if value is not None] for one in (own, other) if one is not None]
-                if len(both) == 2 and all(both):
-                    less = float(np.mean(both[0]) - np.mean(both[1]))
-                    found.setdefault(f"{measure}: less {method.title}", []).append((row["person"], less))
-    return {name: interval([v for _, v in pairs], [person for person, _ in pairs])._asdict() for name, pairs in found.items()}
+            other = values.get((row["case"], name, "portrait"), {}) if name != "magicapture" else {}
+            for measure in MEASURES if other else ():
+                means = [[value for value in one[measure] if value is not None] for one in (own, other)]
+                if all(means):
+                    ours, theirs = (float(np.mean(one)) for one in means)
+                    pairs.setdefault(f"{measure}: less {method.title}", []).append((row["person"], ours, theirs))
+    found = {name: interval([a - b for _, a, b in told], [person for person, _, _ in told])._asdict() for name, told in pairs.items()}
+    for name, told in pairs.items():
+        measure, _, whom = name.partition(": less ")
+        if measure == "likeness":
+            found[f"likeness: times {whom}"] = ratio([(person, ours, theirs) for person, ours, theirs in told])
+    for token in ("[V1]", "[V2]"):
+        stray: dict[tuple[str, str], tuple[str, list[float]]] = {
+            (row["case"], row["method"]): (row["person"], row["stray"][token]) for row in rows
+        }
+        strayed = [
+            (person, float(np.mean(without)), float(np.mean(stray[case, "magicapture"][1])))
+            for (case, name), (person, without) in stray.items()
+            if name == "no-refocusing" and without and (case, "magicapture") in stray
+        ]
+        if strayed:
+            found[f"stray attention of {token}: without Attention Refocusing, times with"] = ratio(strayed)
+    return found
+
+
+def ratio(told: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
+    """Of (person, a, b) the sum of a over the sum of b, with its 95 % percentile bootstrap interval over people; the same shape as
+    ``interval``'s. Without an interval for one person, and where a resample's b sums to 0 or less: it has no meaning there."""
+    people = list(dict.fromkeys(person for person, _, _ in told))
+    sums = np.array([np.sum([[a, b] for person, a, b in told if person == one], axis=0) for one in people])
+    whole = sums.sum(0)
+    drawn = sums[np.random.default_rng(0).integers(0, len(people), (4000, len(people)))].sum(1)
+    low, high = (None, None)
+    if len(people) > 1 and (drawn[:, 1] > 0).all():
+        low, high = map(float, np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]))
+    return {"mean": float(whole[0] / whole[1]) if whole[1] > 0 else None, "low": low, "high": high, "n": len(told)}
+
+
+def made_by(rows: Sequence[dict[str, Any]]) -> str:
+    """Which code and machines made the rows, for a reader who would compare: a sentence or two."""
+    codes, machines = ({row[name] for row in rows} for name in ("code", "machine"))
+    mixed = f"{len(codes)} versions of the code, which are not to be compared" if len(codes) > 1 else f"code {next(iter(codes))}"
+    return f"Made by {mixed}, on {' and '.join(sorted(machines))}."
+
+
+def _measures(row: Mapping[str, Any], kind: str) -> dict[str, list[Any]]:
+    """Of a row's set, measure -> a value a picture."""
+    columns = row["sets"][kind]
+    stray = [value for own in row["stray"].values() for value in own] if kind == "portrait" else []
+    return _values(columns) | collapsed(columns, row["levels"]) | {"stray": stray}
 
 
 def _values(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """A set's measures, a value a picture; likeness is None where the pair's levels do not allow it."""
+    """A set's measures, a value a picture; likeness is None for all where the pair's levels do not allow it."""
     seen = [value is not None for value in columns["csim"]]
+    scaled = all(value is not None for face, value in zip(seen, columns["likeness"], strict=True) if face)
     return {
         "csim": [value if face else 0.0 for face, value in zip(seen, columns["csim"], strict=True)],
-        "likeness": [value if face else 0.0 for face, value in zip(seen, columns["likeness"], strict=True)],
+        "likeness": [(value if face else 0.0) if scaled else None for face, value in zip(seen, columns["likeness"], strict=True)],
         "style": columns["style"],
         "aesthetic": columns["aesthetic"],
         "no face": [float(not face) for face in seen],

@@ -27,28 +27,42 @@ MEASURES = {
     "no face": "no face",
     "stray": "stray attention",
 }
-_HEAD = ("method", *MEASURES.values(), "time a step", "MB", "paper: CSIM", "style", "aesthetic")
+#: What is kept of an adapter's attention: pictures of its folder attention/, and over each where [V1] and [V2] look.
+SHOWN = ("composed", "composed-v1", "composed-v2", "reference", "reference-v1", "reference-v2")
+_MAPS = ("magicapture", "no-refocusing", "custom-diffusion")
+_HEAD = ("method", *MEASURES.values(), "seconds a step", "times", "MB", "paper: CSIM", "style", "aesthetic")
 
 
-def write_document(doc: Path | None, sheet: Path, pictures: Sequence[Mapping[str, Path]], methods: Sequence[str], text: str) -> str:
+def write_document(doc: Path | None, folder: Path, pictures: Sequence[Mapping[str, Path]], methods: Sequence[str], text: str) -> str:
     """The table with what belongs to it (Markdown); with ``doc`` it is written there, in place of what stands from the methods' table on.
 
-    ``pictures``: of each pair the files of its tiles by name, from which the contact sheet is made, a tile of each: the machine that
-    trained a pair may be gone.
+    ``pictures``: of each pair the files of its tiles by name, from which the contact sheets are made, ``folder``/portraits.jpg with a tile
+    of each and ``folder``/attention.jpg: the machine that trained a pair may be gone.
     """
-    whole = [own for own in pictures if all(own[name].is_file() for name in ("photos", "looks", *methods))]
+    whole = [own for own in pictures if all(file.is_file() for file in own.values())]
     if whole:
         shown = [whole[i] for i in sorted({round(i) for i in np.linspace(0, len(whole) - 1, _COLUMNS)})]
         names = ["photos", "looks", *methods]
-        images = contact_sheet([[_first(own[name]) for own in shown] for name in names], _CELL, names)
-        buffer = BytesIO()
-        Image.fromarray(images).save(buffer, "JPEG", quality=90)
-        write_bytes(sheet, buffer.getvalue())
-        text += f"\n\n![portraits of equal seeds]({sheet.parent.name}/{sheet.name})"
+        _write_sheet(folder / "portraits.jpg", [[_tiles(own[name])[0] for own in shown] for name in names], names)
+        text += f"\n\nA portrait of equal seed of each pair:\n\n![portraits of equal seeds]({folder.name}/portraits.jpg)"
+        mapped = [name for name in _MAPS if name in methods]
+        if mapped:
+            rows = [[tile for own in shown[:4] for tile in _tiles(own[f"{name}-attention"])[:3]] for name in mapped]
+            _write_sheet(folder / "attention.jpg", rows, mapped)
+            text += (
+                "\n\nWhere the tokens look, of four pairs: a portrait, over it [V1], which belongs on the head, and [V2], which belongs "
+                f"on the rest:\n\n![attention maps]({folder.name}/attention.jpg)"
+            )
     if doc is not None:
         head = doc.read_text().split("\n| method |")[0].rstrip() if doc.is_file() else "# The method, measured"
         write_text(doc, f"{head}\n\n{text}\n")
     return text
+
+
+def _write_sheet(file: Path, rows: list[list[np.ndarray]], names: Sequence[str]) -> None:
+    buffer = BytesIO()
+    Image.fromarray(contact_sheet(rows, _CELL, names)).save(buffer, "JPEG", quality=90)
+    write_bytes(file, buffer.getvalue())
 
 
 def table(methods: Sequence[str], summary: Mapping[str, Any]) -> str:
@@ -66,21 +80,21 @@ def table(methods: Sequence[str], summary: Mapping[str, Any]) -> str:
             continue
         found = summary[name]
         cells = [_shown(found[measure]) for measure in MEASURES]
-        cells += [f"{found['seconds']:.2f}" if "seconds" in found else "", f"{found['megabytes']:.0f}" if "megabytes" in found else ""]
+        cells += [f"{found[name]:.{digits}f}" if name in found else "" for name, digits in (("seconds", 2), ("pace", 2), ("megabytes", 0))]
         cells += [f"{value:g}" for value in paper] if paper else [""] * 3
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def differences(found: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Markdown: the paired differences, with 95 % intervals over people."""
-    lines = ["| MagiCapture's difference, paired | mean (95 % interval) |", "| --- | --- |"]
+    """Markdown: the paired differences and ratios, with 95 % intervals over people."""
+    lines = ['| MagiCapture\'s difference, paired ("times": ratio of means) | (95 % interval) |', "| --- | --- |"]
     return "\n".join(lines + [f"| {name} | {_shown(value, 3)} |" for name, value in found.items()])
 
 
 def _shown(value: Mapping[str, Any] | None, digits: int = 2) -> str:
     """ "0.52 (0.48, 0.57)", "-" for nothing."""
-    if value is None:
+    if value is None or value["mean"] is None:
         return "-"
     low, high = value["low"], value["high"]
     return f"{value['mean']:.{digits}f}" + (f" ({low:.{digits}f}, {high:.{digits}f})" if low is not None else "")
@@ -98,8 +112,8 @@ def tiles(images: Sequence[np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _first(file: Path) -> np.ndarray:
-    """The first tile: of equal seeds in all methods."""
+def _tiles(file: Path) -> list[np.ndarray]:
+    """The tiles of a sheet's first row, the first of equal seeds in all methods."""
     sheet = np.array(Image.open(file).convert("RGB"))
     side = sheet.shape[1] // _ROW
-    return sheet[:side, :side]
+    return [sheet[:side, i * side : (i + 1) * side] for i in range(_ROW)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,9 @@ METHODS = {
     "dreambooth": Method("DreamBooth", preset="dreambooth", paper=(0.102, 0.720, 5.770)),
 }
 PROCESSED = "magicapture, processed"
+ROOMS = (
+    "adapters", "backbones", "evaluation", "faces", "generation", "postprocessing", "references", "scoring", "training", "world"
+)  # fmt: skip
 PAPER_PROCESSED = (0.508, 0.737, 6.184)
 
 
@@ -47,6 +52,25 @@ class Case:
     person: str
     look: str
     pair: Pair | None = None
+
+
+def seed_of(case: Case) -> int:
+    """Of the pair's trainings, the same for all methods: one draw of noise and timesteps for every pair would be each method's luck."""
+    return zlib.crc32(f"{case.person}/{case.look}".encode())
+
+
+def code() -> str:
+    """12 hex digits over the source of what makes and measures a row."""
+    root, found = Path(__file__).parent.parent, hashlib.sha256()
+    for pattern in (
+        *(f"magicapture/{room}/**/*.py" for room in ROOMS),
+        "magicapture/stages.py",
+        "benchmarks/method_scores.py",
+        "benchmarks/pairs.py",
+    ):
+        for path in sorted(root.glob(pattern)):
+            found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def digest(config: Config) -> str:

@@ -71,6 +71,7 @@ class Progress:
     best_step: int | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+    step_seconds: float = 0.0  # of them in optimiser updates: neither validation nor checkpoints
 
     def score(self, step: int, value: float, tensors: dict[str, Tensor]) -> None:
         """Note a validation; the first of equal scores stays best."""
@@ -103,7 +104,9 @@ class Trainer:
         bar = progress_bar(total=stop, done=progress.step, what=self.recipe.phase, unit="step")
         with torch.random.fork_rng(), self._training_mode(), stop_asked() as asked, bar:
             while progress.step < stop:
+                before = time.monotonic()
                 line = self.step(progress.step)
+                progress.step_seconds += time.monotonic() - before
                 progress.step += 1
                 progress.curves.append(line)
                 bar.set_postfix(
@@ -177,7 +180,8 @@ class Trainer:
         tensors = {"weights": adapters.tensors(self.backbone), "optimiser": optimiser_tensors(self.optimiser)}
         if progress.best:
             tensors["best"] = progress.best
-        notes = {"curves": progress.curves, "scores": progress.scores, "best_step": progress.best_step, "seconds": progress.seconds}
+        names = ("curves", "scores", "best_step", "seconds", "step_seconds")
+        notes = {name: getattr(progress, name) for name in names}
         self.checkpoints.write(Checkpoint(progress.step, tensors, notes))
 
     def _diverged(self, step: int, sums: Mapping[str, float], norm: float) -> str:

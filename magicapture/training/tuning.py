@@ -85,6 +85,7 @@ def run(
                 "descriptions": dict(session.prepared.descriptions),
                 "seed": seed,
                 "train_seconds": round(progress.seconds, 2),
+                "step_seconds": round(progress.step_seconds, 2),
                 "examples_seen": progress.step * config.training.accumulation * config.training.rows * len(recipe.kinds),
                 "decoded_margin": margin,
                 "machine": machine(session.backbone),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import method, method_sheet
-from benchmarks.method_rows import answers, summarise
+from benchmarks.method_rows import answers, made_by, ratio, summarise
 from benchmarks.method_scores import collapsed
 from benchmarks.method_sheet import differences, table, tiles
 from benchmarks.methods import PROCESSED
@@ -51,7 +51,7 @@ def test_a_number_and_a_folder_or_none_are_refused_in_words(
 
 def test_memory_is_told_by_the_process_that_trained_alone(tmp_path: Path) -> None:
     with writing(tmp_path / "adapter", "adapter/1") as draft:
-        draft.content = {"train_seconds": 2.5, "last_step": 7}
+        draft.content = {"train_seconds": 9.0, "step_seconds": 2.5, "last_step": 7}
     assert method._cost(tmp_path / "adapter", trained_here=False) == {"seconds": 2.5, "steps": 7, "megabytes": None}
     assert method._cost(tmp_path / "adapter", trained_here=True)["megabytes"] > 10
     waited = [method._cost(tmp_path / "adapter", trained_here=True, ran=ran)["seconds"] for ran in (0.5, 1.02)]
@@ -61,9 +61,10 @@ def test_memory_is_told_by_the_process_that_trained_alone(tmp_path: Path) -> Non
     rows[1]["cost"]["seconds"] = 30
     summary = summarise(rows)
     assert "megabytes" not in summary["magicapture"] and summary["dreambooth"]["megabytes"] == 900
-    assert summary["magicapture"]["seconds"] == 1 and summary["dreambooth"]["seconds"] == 1.5  # bob's has no row to be a multiple of
+    assert summary["magicapture"]["pace"] == 1 and summary["dreambooth"]["pace"] == 1.5  # bob's has no row to be a multiple of
+    assert summary["magicapture"]["seconds"] == 2 and summary["dreambooth"]["seconds"] == 2.5
     rows[1]["machine"] = "another"
-    assert "seconds" not in summarise(rows)["dreambooth"]
+    assert "pace" not in summarise(rows)["dreambooth"]
     assert "| MagiCapture |" in table(["magicapture", "dreambooth"], summary)
 
 
@@ -83,7 +84,8 @@ def _columns(csim: list[float | None], **more: list[float | None]) -> dict:
 
 
 def _row(person: str, name: str, csim: list[float | None], **more: list[float | None]) -> dict:
-    row = {"case": f"look-0/{person}", "person": person, "look": "noir", "method": name, "config": "c", "machine": "m", "levels": None}
+    row = {"case": f"look-0/{person}", "person": person, "look": "noir", "method": name, "config": "c", "code": "k", "machine": "m"}
+    row["levels"] = None
     cost = {"seconds": 20, "steps": 10, "megabytes": 900}
     return row | {"sets": {"portrait": _columns(csim, **more)}, "stray": {"[V1]": [0.1], "[V2]": [0.3]}, "cost": cost}
 
@@ -109,15 +111,36 @@ def test_a_portrait_without_a_face_counts_nothing_and_intervals_are_over_people(
 
 def test_likeness_that_no_levels_allow_is_left_out_and_a_lost_face_is_not() -> None:
     row = _row("ann", "magicapture", [0.5, None], likeness=[None, None])
-    assert summarise([row])["magicapture"]["likeness"] == {"mean": 0.0, "low": None, "high": None, "n": 1}
+    assert summarise([row])["magicapture"]["likeness"] is None
+    row = _row("ann", "magicapture", [0.5, None], likeness=[0.6, None])
+    assert summarise([row])["magicapture"]["likeness"] == {"mean": 0.3, "low": None, "high": None, "n": 2}
+
+
+def test_ratios_are_of_sums_and_have_intervals_over_people() -> None:
+    told = [("ann", 3.0, 1.0), ("ann", 1.0, 1.0), ("bob", 2.0, 4.0)]
+    found = ratio(told)
+    assert found["mean"] == 1.0 and (found["low"], found["high"]) == (0.5, 2.0) and found["n"] == 3
+    assert ratio(told[:2]) == {"mean": 2.0, "low": None, "high": None, "n": 2}
+    assert ratio([("ann", 1.0, 2.0), ("bob", 1.0, -1.0)])["low"] is None and ratio([("ann", 1.0, -1.0)])["mean"] is None
+
+
+def test_rows_of_several_versions_of_the_code_are_told() -> None:
+    rows = [_row("ann", "magicapture", [0.2]), _row("bob", "magicapture", [0.2])]
+    assert made_by(rows) == "Made by code k, on m."
+    rows[1] |= {"code": "l", "machine": "n"}
+    assert made_by(rows) == "Made by 2 versions of the code, which are not to be compared, on m and n."
 
 
 def test_differences_are_of_equal_seeds_and_of_equal_pairs() -> None:
     rows = [_row("ann", "magicapture", [0.2, 0.4]), _row("bob", "magicapture", [0.9, 0.7]), _row("ann", "dreambooth", [0.1, 0.3])]
     rows[0]["sets"]["processed"] = _columns([0.25, 0.4])
     rows[1]["sets"]["processed"] = _columns([0.8, None])
+    rows.append(_row("ann", "no-refocusing", [0.1, 0.1]) | {"stray": {"[V1]": [0.5], "[V2]": [0.3]}})
     found = answers(rows)
-    change = found["post-processed, CSIM: less before"]
+    assert found["likeness: times DreamBooth"]["mean"] == pytest.approx(1.5)
+    assert found["stray attention of [V1]: without Attention Refocusing, times with"]["mean"] == pytest.approx(5)
+    assert found["face taken: less DreamBooth"]["mean"] == 0 and found["post-processed, likeness: less before"]["n"] == 4
+    change = found["post-processed, csim: less before"]
     assert (change["mean"], change["n"]) == (pytest.approx((0.05 + 0.0 - 0.1 - 0.7) / 4), 4)
     assert change["low"] == pytest.approx(-0.4) and change["high"] == pytest.approx(0.025)
     less = found["likeness: less DreamBooth"]
@@ -142,7 +165,8 @@ def test_tiles_are_kept_small_and_the_first_is_cut_out_again(tmp_path: Path) -> 
     (tmp_path / "a.jpg").write_bytes(tiles(images))
     sheet = np.array(Image.open(tmp_path / "a.jpg"))
     assert sheet.shape == (128, 512, 3) and abs(int(sheet[96, 480].mean()) - 240) < 4
-    assert method_sheet._first(tmp_path / "a.jpg").shape == (64, 64, 3) and abs(method_sheet._first(tmp_path / "a.jpg").mean() - 15) < 2
+    found = method_sheet._tiles(tmp_path / "a.jpg")
+    assert len(found) == 8 and found[1].shape == (64, 64, 3) and abs(found[1].mean() - 30) < 2
     assert Image.open(BytesIO(tiles([np.zeros((512, 512, 3), np.uint8)]))).size == (1024, 128)
 
 
@@ -159,6 +183,7 @@ def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest
         portrait = row["sets"]["portrait"]
         assert portrait["seed"] == [1000, 1001] and all(0 <= value <= 1 for own in row["stray"].values() for value in own)
         assert all(-1 <= value <= 1 for name in ("photo_place", "look_place", "style_around") for value in portrait[name])
+        assert row["seed"] == rows[0]["seed"] != 0
         assert row["cost"]["megabytes"] > 100 and row["cost"]["seconds"] > 0 and row["adapter"]["best_step"] <= 6 and row["code"]
         more = {"attributes", "base", "processed", "real"} if row["method"] == "magicapture" else set()
         assert set(row["sets"]) == {"portrait"} | more
@@ -168,7 +193,8 @@ def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest
     assert real["likeness"]["mean"] == pytest.approx(1, abs=0.35) and real["face taken"]["mean"] == real["place taken"]["mean"] == 0
     text = doc.read_text()
     assert "1 of 1 pairs: 1 people, 1 looks." in text and "| likeness: less Custom Diffusion |" in text
-    assert "![portraits of equal seeds](method/portraits.jpg)" in text
+    assert "![portraits of equal seeds](method/portraits.jpg)" in text and "![attention maps](method/attention.jpg)" in text
+    assert Image.open(tmp_path / "docs/method/attention.jpg").size[0] > 3 * 128
     assert "| Custom Diffusion |" in text and "| Custom Diffusion |" in said and (tmp_path / "docs/method/portraits.jpg").is_file()
     case = tmp_path / "out/look-0/person-0"
     assert len(list(case.glob("tokens-*"))) == 2  # the ablation's first phase is the method's own
@@ -179,3 +205,19 @@ def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest
     assert (tmp_path / "docs/method/results.jsonl").read_text() == kept
     with pytest.raises(SystemExit, match="results of other options"):
         method.main([str(tmp_path / "other"), *arguments[1:], "--set", "tuning.lambda_identity=0.1"])
+    _folders_of_pictures(tmp_path, capsys)
+
+
+def _folders_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command on real pictures: ann's are there, bob's cannot be read, which stops nobody else."""
+    case = tmp_path / "old/look-0/person-0"
+    shutil.copytree(case / "photos", tmp_path / "people/ann")
+    shutil.copytree(case / "looks", tmp_path / "styles/noir")
+    (tmp_path / "people/bob").mkdir()
+    (tmp_path / "people/bob/0.png").write_text("no picture")
+    folders = ["--people", str(tmp_path / "people"), "--looks", str(tmp_path / "styles")]
+    assert method.main([str(tmp_path / "real"), "--quick", "--jobs", "2", "--methods", "magicapture", *folders]) == 1
+    said = capsys.readouterr()
+    assert "noir/bob" in said.err and "1 of 2 pairs: 1 people, 1 looks." in said.out
+    (row,) = (json.loads(line) for line in (tmp_path / "real/results.jsonl").read_text().splitlines()[1:])
+    assert row["person"] == "ann" and row["levels"] is None and set(row["sets"]) == {"portrait", "attributes", "base", "processed"}
