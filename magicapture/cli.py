@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magicapture import adapter_cli, config_cli, gallery_cli, options, packs_cli, purge_cli, quality_cli, registry_cli
-from magicapture.options_cli import takes
+from magicapture import adapter_cli, config_cli, exits, gallery_cli, options, packs_cli, purge_cli, quality_cli, registry_cli
+from magicapture.options_cli import Once, takes
 
 if TYPE_CHECKING:
     from magicapture.config import Config
@@ -45,7 +45,7 @@ PLACE = "a folder, or git+URL@REVISION#FOLDER"
 Preset = Annotated[str | None, typer.Option("--preset", help="Preset name or YAML file; default: what the artifact was made with.")]
 
 
-@app.command()
+@app.command(cls=Once)
 @takes(options.TRAIN)
 def train(
     given: dict[str, Any],
@@ -74,6 +74,7 @@ def train(
     """
     from magicapture import recipe as recipes
     from magicapture import search, stages
+    from magicapture.estimate import obstacles
 
     for note in options.notes(options.TRAIN, given):
         typer.echo(f"note: {note}", err=True)
@@ -89,9 +90,12 @@ def train(
     if dry_run:
         _tell_plan(run, as_json)
         return
+    stops = obstacles(run.config, run.photos, run.looks, run.out)
+    if stops:
+        raise recipes.RecipeError("; ".join(stops))
     for line in run.begin():
         typer.echo(line, err=True)
-    with recipes.stoppable(run.out):
+    with exits.stoppable(f"To go on: {recipes.resume_command(run.out)}"):
         config, out = run.config, run.out
         prepared = stages.preprocess(run.photos, run.looks, out / "prepared", config)
         found = search.run(prepared, out, config)
@@ -108,7 +112,7 @@ def train(
             _tell(stages.promote([{"prepared": prepared, **made}], out / "promotion", config))
 
 
-@app.command()
+@app.command(cls=Once)
 @takes(options.GENERATE)
 def generate(
     given: dict[str, Any],
@@ -141,14 +145,20 @@ def generate(
     overrides = options.overrides(options.GENERATE, given, knobs or ())
     config = _config(folder, "adapter", preset, overrides)
     seeds = options.seeds(seed or [], count, config.generation.seeds)
+    again = f"Folders that were finished stay in {out}; the same command makes them anew"
     if best is not None:
         if not post:
             raise options.OptionsError("--best finishes the portraits that it keeps; leave --no-postprocess out")
         photos = prepared or folder.resolve().parents[1] / "prepared"  # where `train` puts it
-        typer.echo(f"portraits: {search.best_of(folder, photos, out, config, best, prompt, seeds)}")
+        with exits.stoppable(again):
+            typer.echo(f"portraits: {search.best_of(folder, photos, out, config, best, prompt, seeds)}")
+        typer.echo(f"report {out / 'evaluation' / 'report.html'}")
         return
-    images = stages.generate(folder, out / "images", config, prompt, seeds)
-    typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}" if post else f"images: {images}")
+    if prepared is not None:
+        raise options.OptionsError("--prepared is what --best scores against; give --best too, or leave --prepared out")
+    with exits.stoppable(again):
+        images = stages.generate(folder, out / "images", config, prompt, seeds)
+        typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}" if post else f"images: {images}")
 
 
 @app.command()
@@ -164,7 +174,8 @@ def evaluate(
     from magicapture.artifacts import kind_of
 
     kind = "images" if kind_of(images) == "images" else "portraits"
-    evaluation = stages.evaluate(images, prepared, out, _config(images, kind, preset, knobs))
+    with exits.stoppable(f"Nothing was written to {out}; the same command begins anew"):
+        evaluation = stages.evaluate(images, prepared, out, _config(images, kind, preset, knobs))
     typer.echo(_result(evaluation))
 
 
@@ -236,8 +247,6 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from magicapture import exits
-
         sys.exit(exits.status(error))
 
 
@@ -289,11 +298,12 @@ def _result(evaluation: Path) -> str:
 
 
 def _tell_plan(run: Run, as_json: bool) -> None:
-    """``--dry-run``: what would be done, and what it needs."""
+    """``--dry-run``: what would be done, what it needs, and what stands in its way (exit status 2)."""
     from magicapture.data import local
-    from magicapture.estimate import estimate
+    from magicapture.estimate import estimate, obstacles
     from magicapture.references.decode import scan_concepts
 
+    stops = obstacles(run.config, run.photos, run.looks, run.out)
     counts = []
     for place, what in ((run.photos, "photos"), (run.looks, "looks")):
         with local(place) as folder:
@@ -301,15 +311,20 @@ def _tell_plan(run: Run, as_json: bool) -> None:
     plan = estimate(run.config, sum(map(sum, counts)), len(counts[0]) * len(counts[1]))
     if as_json:
         told = {"photos": run.photos, "looks": run.looks, "out": str(run.out), "seeds": run.seeds, "register": run.register}
-        typer.echo(json.dumps({**told, **asdict(plan)}, indent=2))
-        return
+        typer.echo(json.dumps({**told, **asdict(plan), "obstacles": stops}, indent=2))
+        raise typer.Exit(exits.UNUSABLE if stops else 0)
     typer.echo(f"would train on {run.photos} (person) and {run.looks} (look) into {run.out}, seeds {', '.join(map(str, run.seeds))}")
     for work in plan.stages:
         time = "" if work.seconds is None else f"{work.seconds:.0f} s"
         typer.echo(f"  {work.stage:<15}{time:>7}  {work.does} -> {run.out / work.files}")
     if plan.seconds is not None:
-        typer.echo(f"together {plan.seconds / 60:.1f} min, {plan.memory:.1f} GB of memory")
+        unit = "min of one core" if "CPU seconds" in plan.how else "min"
+        typer.echo(f"together {plan.seconds / 60:.1f} {unit}, {plan.memory:.1f} GB of memory")
     typer.echo(f"estimate: {plan.how}")
+    for stop in stops:
+        typer.echo(f"cannot start: {stop}", err=True)
+    if stops:
+        raise typer.Exit(exits.UNUSABLE)
 
 
 def _tell(promotion: Path) -> None:

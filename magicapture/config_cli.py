@@ -37,17 +37,17 @@ def show(
 
 @app.command()
 def explain(
-    names: Annotated[list[str], typer.Argument(metavar="KNOB...", help="Dotted name: tuning.steps.")],
+    names: Annotated[list[str], typer.Argument(metavar="KNOB...", help="Dotted name: tuning.steps; or a section, or an option's name.")],
     preset: Source = "mini",
     knobs: Set = None,
     as_json: Json = False,
 ) -> None:
     """What a knob does: its value in force, its range, its source, and advice on when to move it."""
-    from magicapture.knobs import find
+    from magicapture import knobs as known
     from magicapture.recipe import value_of
 
-    config = _load(preset, knobs)
-    found = [find(name) for name in names]
+    config, every = _load(preset, knobs), list(known.knobs())
+    found = [knob for name in names for knob in [k for k in every if k.name.startswith(f"{name}.")] or [known.find(name)]]
     plain = json.loads(json.dumps([{"value": value_of(config, knob.name), **vars(knob)} for knob in found]))
     if as_json:
         typer.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))

@@ -7,10 +7,13 @@ on the machine that it names. A run's are those times its counts; nothing is est
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from magicapture.config import Config
+from magicapture.data import is_address
+from magicapture.packs import load_pack
 from magicapture.search import planned
 
 MEASURED = Path(__file__).parent / "measured.json"
@@ -46,6 +49,44 @@ def estimate(config: Config, pictures: int = 10, concepts: int = 1) -> Estimate:
     ]
     seconds = None if costs is None else sum(work.seconds or 0.0 for work in works)
     return Estimate(works, seconds, None if costs is None else costs["memory_gb"], how)
+
+
+def obstacles(config: Config, photos: str, looks: str, out: Path) -> list[str]:
+    """What would stop a run before its first step, as far as a look at files tells; empty: nothing.
+
+    Folders without pictures, or that cannot be a run's together; weights that are not there; no CUDA device where one is asked for; an
+    ``out`` that cannot be written to. Nothing is fetched for it, and no hash is taken. Raises PackError for a pack that is none.
+    """
+    from magicapture.references.decode import check_folders, scan_concepts
+    from magicapture.references.errors import ReferencesError
+
+    found = []
+    folders = {what: Path(place) for what, place in (("photos", photos), ("looks", looks)) if not is_address(place)}
+    try:
+        for what, folder in folders.items():
+            scan_concepts(folder, what)
+        if len(folders) == 2:
+            check_folders(folders["photos"], folders["looks"], out)
+    except ReferencesError as error:
+        found.append(str(error))
+    pack = load_pack(config.pack)
+    needed = f"{config.tuning.recogniser}_torch" if config.tuning.lambda_identity else ""
+    missing: dict[str, list[str]] = {}
+    for role in pack.missing():
+        if role == needed or not pack.role(role).optional:
+            missing.setdefault(pack.remedy(role), []).append(role)
+    found += [f"pack {pack.name!r}: no {', '.join(roles)}; {remedy}" for remedy, roles in missing.items()]
+    if config.device == "cuda":
+        from magicapture.backbones import BackboneError, resolve_device
+
+        try:
+            resolve_device("cuda")
+        except BackboneError as error:
+            found.append(str(error))
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        found.append(f"out ({out}): {place} is no folder that can be written to; give another")
+    return found
 
 
 def _works(config: Config, pictures: int, concepts: int) -> list[tuple[str, str, str, dict[str, float]]]:

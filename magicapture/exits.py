@@ -15,6 +15,8 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 UNUSABLE, FAULT, STOPPED = 2, 70, 130
 
@@ -36,6 +38,16 @@ _DISK = {
 }
 #: These come of reading as well as of writing.
 _EITHER = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+
+
+@contextmanager
+def stoppable(then: str) -> Iterator[None]:
+    """Ctrl-C inside: says what then, and exits with :data:`STOPPED`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped. {then}\n")
+        sys.exit(STOPPED)
 
 
 def status(error: Exception) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from magicapture.config import Config, ConfigError, Section
+from magicapture.options import GENERATE, TRAIN
 
 _BOUNDS = {
     "ge": ">= {}",
@@ -46,11 +47,17 @@ def knobs(section: type[Section] = Config, prefix: str = "") -> Iterator[Knob]:
 
 
 def find(name: str) -> Knob:
-    """The knob of that dotted name, or of that last part where only one ends so. Raises ConfigError with the nearest ones."""
+    """The knob of that dotted name, of that last part where only one ends so, or that the command line's option of that name sets.
+
+    Raises ConfigError with the nearest ones.
+    """
     known = {knob.name: knob for knob in knobs()}
     ending = [full for full in known if full.endswith(f".{name}")]
-    if name in known or len(ending) == 1:
-        return known.get(name) or known[ending[0]]
+    option = name.removeprefix("--").replace("-", "_")
+    set_by = {each.knob for each in (*TRAIN, *GENERATE) if each.knob and option in (each.name, *each.aliases)}
+    for found in ({name} & known.keys(), ending, set_by if not ending else ()):
+        if len(found) == 1:
+            return known[next(iter(found))]
     last = {full.rpartition(".")[2]: full for full in known}
     near = ending or [full for full in known if full.startswith(f"{name}.")] or difflib.get_close_matches(name, known, 3)
     near = near or [last[part] for part in difflib.get_close_matches(name.rpartition(".")[2], last, 3)]

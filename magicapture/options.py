@@ -1,8 +1,8 @@
 """The named options of ``magicapture train`` and ``generate``: the original code's names, and what each sets here.
 
-The names are the original code's (hyphens or underscores: ``--lora-rank``, ``--lora_rank``), so that its users find what they know. An option
-sets a knob of ``magicapture.config``, where its range and advice stand; docs/migrate.md is generated from these tables. Pure: nothing here
-reads pictures, packs or the machine.
+The names are the original code's (hyphens or underscores: ``--lora-rank``, ``--lora_rank``), those of diffusers' and kohya's scripts beside
+them, so that their users find what they know. An option sets a knob of ``magicapture.config``, where its range and advice stand;
+docs/migrate.md is generated from these tables. Pure: nothing here reads pictures, packs or the machine.
 """
 
 from __future__ import annotations
@@ -84,35 +84,37 @@ TRAIN: tuple[Option, ...] = (
     Option("gradient_accumulation_steps", int, "training.accumulation", note="Default 1, not 4: a step has a row of every kind at once."),
     Option("gradient_checkpointing", bool, "training.gradient_checkpointing", note="Non-reentrant, so that Attention Refocusing has a gradient."),
     Option("scale_lr", bool, note="Learning rates are final; multiply them yourself (the original multiplied by accumulation it never did)."),
-    Option("initializer_tokens", str, "inversion.source_initialiser", _word, "One word; `<rand-0.017>`: Gaussian."),
+    Option("initializer_tokens", str, "inversion.source_initialiser", _word, "One word; `<rand-0.017>`: Gaussian.", ("initializer_token",)),
     Option("initializer_tokens_style", str, "inversion.reference_initialiser", _word, "One word; `<rand-0.017>`: Gaussian."),
     Option("placeholder_tokens", str, note="The person is [V1] in prompts, of several people [V1:name]."),
     Option("placeholder_tokens_style", str, note="The look is [V2] in prompts, of several looks [V2:name]."),
     Option("use_template", str, note="The paper's prompts, of which the usual one is part; the word for the thing is `--set training.class_word=...`."),
-    Option("learning_rate_unet", float, "tuning.learning_rate"),
-    Option("learning_rate_text", float, "tuning.text_learning_rate"),
+    Option("learning_rate_unet", float, "tuning.learning_rate", aliases=("learning_rate", "unet_lr")),
+    Option("learning_rate_text", float, "tuning.text_learning_rate", aliases=("text_encoder_lr",)),
     Option("learning_rate_ti", float, "inversion.learning_rate"),
     Option("continue_inversion", bool, "tuning.token_learning_rate", _off(0.0), "Denied: learning rate 0."),
     Option("continue_inversion_lr", float, "tuning.token_learning_rate"),
     Option("color_jitter", bool, "training.augment.brightness", _off(0.0), "Denied: training.augment.contrast is 0 too. Varies although latents are cached."),
     Option("lr_scheduler", str, "tuning.schedule", _schedule, "constant_with_warmup: constant, with --lr-warmup-steps."),
     Option("lr_warmup_steps", int, "tuning.warmup_steps"),
-    Option("save_steps", int, "training.checkpoint_every", note="Checkpoints to go on from; the step that the judge likes best is kept (tuning.sample_every)."),
+    Option("save_steps", int, "training.checkpoint_every", note="Checkpoints to go on from; the step that the judge likes best is kept (tuning.sample_every).", aliases=("checkpointing_steps",)),
     Option("max_train_steps_ti", int, "inversion.steps"),
-    Option("max_train_steps_tuning", int, "tuning.steps"),
+    Option("max_train_steps_tuning", int, "tuning.steps", aliases=("max_train_steps",)),
     Option("perform_inversion", bool, "inversion.steps", _off(0), "Denied: 0 steps, the tokens start from their words."),
     Option("clip_ti_decay", bool, "inversion.norm_pull", note="To the vocabulary's median norm, which is 0.4 in the original's model."),
     Option("weight_decay_ti", float, "inversion.weight_decay"),
     Option("weight_decay_lora", float, "tuning.weight_decay"),
-    Option("lora_rank", int, "tuning.lora.rank"),
+    Option("lora_rank", int, "tuning.lora.rank", aliases=("rank", "network_dim")),
     Option("lora_dropout_p", float, "tuning.lora.dropout"),
     Option("lora_scale", float, "tuning.lora.alpha", note="In training; alpha = scale x rank. At inference: generate --unet-scale, --text-scale."),
+    Option("network_alpha", float, "tuning.lora.alpha", note="kohya's."),
     Option("mask_temperature", float, note="Masks are binary: they come from a face parser, not from a soft segmentation."),
     Option("cached_latents", bool, note="Always cached, in training.augment.versions augmented versions, each draw a fresh sample."),
     Option("use_8bit_adam", bool, note="Only LoRA and token vectors have optimiser state: a few MB."),
     Option("lambda_arc", float, "tuning.lambda_identity", note="On composed rows alone (paper, eq. 7), counted once.", aliases=("lambda_id",)),
     Option("lambda_style", float, "training.lambda_style"),
     Option("device", str, "device", _device, "auto, cpu or cuda; which card: CUDA_VISIBLE_DEVICES."),
+    Option("mixed_precision", str, "precision", lambda given: {"no": "fp32"}.get(given, given), "diffusers' and kohya's; `no`: fp32."),
     Option("log_wandb", bool, note="Curves, samples and attention maps are in the report; --register sends them to MLflow."),
 )  # fmt: skip
 

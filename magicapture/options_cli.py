@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
-from magicapture.options import Option, flag
+from magicapture.options import Option, OptionsError, flag
 
 #: Where a command's signature wants the table's options: option's name -> value, None where it was not given.
 GIVEN = "given"
+
+
+class Once(TyperCommand):
+    """A command that refuses an option given twice, of which the parser would keep the last in silence.
+
+    Flags may be written with a value too, as in the original's scripts: ``--train_text_encoder=True``, ``--scale_lr False``.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        pairs = [zip(option.opts, option.secondary_opts, strict=False) for option in self.params]
+        args = list(self._plain(args, {name: denied for own in pairs for name, denied in own}))
+        order = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in self.params:
+            if option.param_type_name == "option" and not getattr(option, "multiple", False) and order.count(option) > 1:
+                raise OptionsError(f"{' / '.join(option.opts)} was given {order.count(option)} times; give it once")
+        return super().parse_args(ctx, args)
+
+    @staticmethod
+    def _plain(args: Sequence[str], denied: Mapping[str, str]) -> Iterator[str]:
+        """Arguments with ``--flag=True``, ``--flag False`` as ``--flag``, ``--no-flag``; ``denied``: --flag -> --no-flag."""
+        waiting = list(reversed(args))
+        while waiting:
+            arg = waiting.pop()
+            name, sign, value = arg.replace("_", "-").partition("=")
+            if name in denied and not sign and waiting and waiting[-1].lower() in ("true", "false"):
+                value = waiting.pop()
+            told = value.lower() if name in denied else ""
+            yield {"true": name, "false": denied.get(name, "")}.get(told, arg)
 
 
 def takes(table: Iterable[Option]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from magicapture import exits
+
 app = typer.Typer(help="The packs of weights: list, fetch, convert, verify.", no_args_is_help=True, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
@@ -44,7 +46,8 @@ def fetch(
     """Fetch a pack's files from the model hub. Cut off and started again, it goes on where it was."""
     from magicapture.packs.fetch import fetch
 
-    pack = fetch(name, to, typer.echo)
+    with exits.stoppable("The same command goes on where it was"):
+        pack = fetch(name, to, typer.echo)
     for role, entry in sorted(pack.roles.items()):
         if not entry.commercial:
             typer.echo(f"NOT for commercial use: {role} ({entry.licence})")

@@ -20,9 +20,7 @@ from __future__ import annotations
 import difflib
 import json
 import shlex
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from magicapture import options
 from magicapture.artifacts import write_text
 from magicapture.config import Config, load_config, preset_names
-from magicapture.exits import STOPPED
 from magicapture.mappings import flatten
 from magicapture.search.plan import seeds
 
@@ -178,16 +175,6 @@ def plan(file: Path | None, told: Recipe, given: Mapping[str, Any], sets: Sequen
     if changed:
         raise RecipeError(f"--resume goes on with a run as it was begun, but {'; '.join(changed)}; leave those out, or leave out --resume")
     return Run(now, config)
-
-
-@contextmanager
-def stoppable(out: Path) -> Iterator[None]:
-    """Ctrl-C inside: says how to go on, and exits with :data:`magicapture.exits.STOPPED`."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped. To go on: {resume_command(out)}\n")
-        sys.exit(STOPPED)
 
 
 def needed(recipe: Recipe) -> tuple[str, str, Path]:

@@ -18,6 +18,7 @@ from magicapture.backbones.iresnet import BLOCKS, IResNet
 from magicapture.cli import app
 from magicapture.config import load_config
 from magicapture.doctor import Finding, examine
+from magicapture.options import OptionsError
 from magicapture.packs import load_pack
 from magicapture.world.samples import write_samples
 
@@ -67,7 +68,7 @@ def test_errors_are_one_message_and_no_traceback(tmp_path: Path, arguments: list
     assert result.stderr.splitlines()[-1].startswith("magicapture: ")
     for part in parts:
         assert part in result.stderr
-    assert not (tmp_path / "out" / "prepared").exists()
+    assert not (tmp_path / "out").exists()  # nothing was begun, so nothing is there to be resumed
 
 
 def test_a_wrong_folder_is_named(tmp_path: Path) -> None:
@@ -108,12 +109,45 @@ def test_folders_that_are_missing_or_given_twice_are_named(tmp_path: Path) -> No
         (["train", "p", "l", "--photos", "q", "--out", tmp_path / "o"], "photos: p and q were given"),
         (["train", "--resume", "--out", tmp_path], "nothing to resume"),
         (["train", "p", "l", "--out", tmp_path / "o", "--json"], "--json is of --dry-run"),
+        (["generate", "a", "--prepared", "p", "--out", tmp_path / "o"], "manifest.json"),
         (["generate", "--out", tmp_path / "o"], "expected an adapter folder and --out"),
         (["generate", "a", "--no-postprocess", "--fidelity", "1", "--out", tmp_path / "o"], "--no-postprocess and --fidelity"),
         (["generate", "a", "--adapter", "b", "--out", tmp_path / "o"], "the adapter: a and b were given"),
     ):
         result = _run(*arguments)
         assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--lora-rank", "4", "--lora_rank=8"], "--lora-rank / --rank / --network-dim was given 2 times; give it once"),
+        (["--lambda_arc", "0.5", "--lambda-id", "0.2"], "--lambda-arc / --lambda-id was given 2 times"),
+        (["--out", "p"], "--out / --output-dir was given 2 times"),
+        (["--train_text_encoder", "--no-train-text-encoder"], "was given 2 times"),
+    ],
+)
+def test_what_is_given_twice_is_refused(given: list[str], said: str) -> None:
+    result = runner.invoke(app, ["train", "data/person", "data/look", "--out", "o", "--dry-run", *given])
+    assert isinstance(result.exception, OptionsError) and said in str(result.exception)
+
+
+def test_flags_are_read_as_the_originals_scripts_write_them(tmp_path: Path) -> None:
+    write_samples(tmp_path / "data", count=1, size=64)
+    folders = [str(tmp_path / "data/person"), str(tmp_path / "data/look"), "--out", str(tmp_path / "out"), "--dry-run", "--json"]
+    told = {}
+    for flags in (
+        ["--perform_inversion=True"],
+        ["--perform_inversion", "True"],
+        ["--perform_inversion=False"],
+        ["--perform-inversion", "false"],
+    ):
+        result = runner.invoke(app, ["train", *folders, *flags])
+        assert result.exit_code == 0, result.output
+        stages = {work["stage"]: work["does"] for work in json.loads(result.stdout)["stages"]}
+        told[" ".join(flags)] = stages["inversion"].startswith("60 steps")
+    assert list(told.values()) == [True, True, False, False]
+    assert "does not take a value" in runner.invoke(app, ["train", *folders, "--perform_inversion=maybe"]).output
 
 
 def test_shell_completion_knows_the_commands() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from magicapture import estimate as estimates
@@ -25,6 +26,28 @@ def _measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **costs: float) -
     }  # fmt: skip
     (tmp_path / "measured.json").write_text(json.dumps([entry]))
     monkeypatch.setattr(estimates, "MEASURED", tmp_path / "measured.json")
+
+
+def test_a_dry_run_says_what_stands_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGICAPTURE_PACKS", str(tmp_path / "packs"))
+    write_samples(tmp_path, count=1, size=64)
+    (tmp_path / "file").write_text("taken")
+    person, look, out = (str(tmp_path / name) for name in ("person", "look", "out"))
+    for arguments, said in (
+        ([person, look, "--out", out], ""),
+        ([person, person, "--out", out], "photos and looks are the same folder"),
+        ([person, look, "--out", str(tmp_path)], "holds the photos folder and would replace it"),
+        ([person, look, "--out", str(tmp_path / "file/out")], "is no folder that can be written to"),
+        ([person, look, "--out", out, "--preset", "sd15"], "magicapture packs fetch sd15"),
+    ):
+        result = CliRunner().invoke(app, ["train", *arguments, "--dry-run"])
+        assert (result.exit_code, bool(said)) in ((0, False), (2, True)), result.output
+        assert said in result.stderr and ("cannot start: " in result.stderr) == bool(said)
+        assert "together" in result.stdout or "sd15" in arguments  # the plan is told all the same
+    if not torch.cuda.is_available():
+        result = CliRunner().invoke(app, ["train", person, look, "--out", out, "--device", "cuda", "--dry-run", "--json"])
+        assert result.exit_code == 2 and "sees no CUDA device" in json.loads(result.stdout)["obstacles"][0]
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_kept_as_measured_is_complete() -> None:

@@ -26,7 +26,8 @@ ORIGINAL_GENERATE = "pretrained_model_name step guidance_scale start_scheduler n
 
 
 def test_every_option_of_the_original_is_there() -> None:
-    assert set(ORIGINAL_TRAIN.split()) == {option.name for option in TRAIN}
+    assert {option.name for option in TRAIN} - set(ORIGINAL_TRAIN.split()) == {"network_alpha", "mixed_precision"}
+    assert set(ORIGINAL_TRAIN.split()) < {option.name for option in TRAIN}
     assert set(ORIGINAL_GENERATE.split()) < {option.name for option in GENERATE}
 
 
@@ -57,6 +58,8 @@ def test_every_option_sets_a_knob_that_exists_or_says_what_superseded_it() -> No
         ({"lora_scale": 0.5, "lora_rank": 2}, "tuning.lora.alpha", 1.0),
         ({"lambda_arc": 0.125}, "tuning.lambda_identity", 0.125),
         ({"device": "cuda:0"}, "device", "cuda"),
+        ({"network_alpha": 2.5}, "tuning.lora.alpha", 2.5),
+        ({"mixed_precision": "bf16"}, "precision", "bf16"),
     ],
 )
 def test_what_options_of_train_set(given: dict[str, Any], knob: str, value: Any) -> None:

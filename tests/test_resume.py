@@ -53,4 +53,14 @@ def test_ctrl_c_and_the_command_it_prints(tmp_path: Path) -> None:
     assert f"going on with the run in {out}: inversion step 1, tuning step" in errors
     assert "tuning: continuing after step" in errors
     assert read_manifest(out / "seed-0/adapter", "adapter", verify=True)["content"]["last_step"] == STEPS
+
+    process = _start("generate", str(out / "seed-0/adapter"), "--out", str(tmp_path / "more"), "--count", "4000")
+    while not (tmp_path / "more").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == STOPPED and "Traceback" not in errors, errors
+    assert errors.splitlines()[-1] == f"stopped. Folders that were finished stay in {tmp_path / 'more'}; the same command makes them anew"
+    assert not list((tmp_path / "more").iterdir())  # nothing half-drawn
     assert "best: " in said

@@ -14,6 +14,7 @@ from magicapture.faces.embed import Embedder
 from magicapture.faces.parse import Parser, face_mask, head_mask
 from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
+from magicapture.progress import progress
 from magicapture.scoring import likeness
 from magicapture.scoring.aesthetic import AestheticScorer
 from magicapture.scoring.clip import ClipEncoder
@@ -132,7 +133,7 @@ class Measurer:
     def _faces(self, images: Sequence[np.ndarray], against: PreparedSet, subjects: Sequence[str]) -> list[Scores]:
         people = [self._rows(against.of([token])) for token in subjects] if len(subjects) > 1 else [self._rows(against)]
         levels = self.levels_of(against)
-        detected = [self.detector.detect(image) for image in images]
+        detected = [self.detector.detect(image) for image in progress(images, what="evaluation, faces", unit="picture")]
         counts = [sum(face.height >= self.second_face * faces[0].height for face in faces) for faces in detected]
         found = [faces[: len(people)] for faces in detected]
         masks, heads = self._masks(images, found)

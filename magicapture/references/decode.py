@@ -60,6 +60,15 @@ def scan(folder: str | Path, what: str) -> list[Path]:
     return found
 
 
+def check_folders(photos: Path, looks: Path, out: Path) -> None:
+    """Raise ReferencesError for folders that cannot be a run's together."""
+    if photos.resolve() == looks.resolve():
+        raise ReferencesError(f"photos and looks are the same folder ({photos}); the look comes from pictures of its own")
+    for what, folder in (("photos", photos), ("looks", looks)):
+        if folder.resolve().is_relative_to(out.resolve()):
+            raise ReferencesError(f"out ({out}) holds the {what} folder and would replace it; choose another folder")
+
+
 def scan_concepts(folder: str | Path, what: str) -> dict[str, list[Path]]:
     """The pictures of every concept in a folder, by name: of every sub-folder that holds something, or else of the folder itself, "".
 

@@ -26,7 +26,7 @@ from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
 from magicapture.progress import progress
 from magicapture.references import duplicates, quality, second_look, things
-from magicapture.references.decode import Photo, decode, describe, scan_concepts
+from magicapture.references.decode import Photo, check_folders, decode, describe, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
 from magicapture.references.room import widened
@@ -54,7 +54,7 @@ def run(photos: str | Path, looks: str | Path, out: str | Path, config: Config, 
 
 def _run(folders: Mapping[SetName, Path], out: Path, config: Config, called: str) -> Path:
     """``called``: the name of the photos' folder, which of an address is not that of the copy."""
-    _check_folders(folders, out)
+    check_folders(folders["source"], folders["reference"], out)
     paths = {name: scan_concepts(folder, WHAT[name]) for name, folder in folders.items()}
     hashes = {concept: photo_hashes(own) for concept, own in paths["source"].items()}
     subjects = name_subjects(hashes, called, config.promotion.subject)
@@ -304,14 +304,6 @@ class Preparer:
             f"{sure:.2f} (usual: at least {usual:g}), and pack {self.pack.name!r} knows {self.pack.domain} only. For photographs: "
             "`magicapture packs fetch sd15`, then `magicapture train PHOTOS LOOKS --preset sd15`"
         )
-
-
-def _check_folders(folders: Mapping[SetName, Path], out: Path) -> None:
-    if folders["source"].resolve() == folders["reference"].resolve():
-        raise ReferencesError(f"photos and looks are the same folder ({folders['source']}); the look comes from pictures of its own")
-    for name, folder in folders.items():
-        if folder.resolve().is_relative_to(out.resolve()):
-            raise ReferencesError(f"out ({out}) holds the {WHAT[name]} folder and would replace it; choose another folder")
 
 
 def _descriptions(name: SetName, folder: Path, concepts: Sequence[str]) -> dict[str, str]:

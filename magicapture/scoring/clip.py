@@ -10,6 +10,7 @@ import torch
 from transformers import CLIPModel
 
 from magicapture.packs import Pack
+from magicapture.progress import progress
 
 # OpenAI's CLIP; a pack whose CLIP was trained otherwise says so in the role's settings.
 _SIZE, _MEAN, _STD = 224, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -41,7 +42,8 @@ class ClipEncoder:
         if hidden is not None and len(hidden) != len(images):
             raise ValueError(f"{len(hidden)} masks for {len(images)} pictures; expected one for each")
         rows = []
-        for start in range(0, len(images), _BATCH):
+        batches = range(0, len(images), _BATCH)
+        for start in progress(batches, what="CLIP", unit="batch") if len(batches) > 1 else batches:
             stop = min(start + _BATCH, len(images))
             pixels = np.stack([self.prepare(images[i], None if hidden is None else hidden[i]) for i in range(start, stop)])
             output = self.model.get_image_features(pixel_values=torch.from_numpy(pixels).to(self.device))

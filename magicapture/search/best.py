@@ -28,8 +28,9 @@ def best_of(
     """Draw portraits of every prompt and seed, keep the ``best`` of each prompt, finish those; returns ``out/portraits``.
 
     Ranked as evaluation ranks (``evaluation.weight_identity``, ``weight_style``, ``weight_aesthetic``; the judge selects). One that shows
-    no face, or more than its prompt names, is not kept. ``out/images`` has all as they were drawn, ``out/evaluation`` their scores and
-    report, ``out/selection.json`` of each {file, prompt, seed, rank, kept, reason, scores}: nothing is lost.
+    no face, or more than its prompt names, is not kept. ``out/images`` has all as they were drawn, ``out/drawn`` their scores and
+    report, ``out/selection.json`` of each {file, prompt, seed, rank, kept, reason, scores}: nothing is lost. ``out/evaluation`` scores and
+    shows the finished ones.
 
     Raises ConfigError for more than are drawn, ArtifactError for another ``prepared``, SearchError when no portrait can be kept.
     """
@@ -44,7 +45,7 @@ def best_of(
     out = Path(out)
     drawn = load_config(config, ["evaluation.baseline_images=0"])
     images = stages.generate(adapter, out / "images", drawn, prompts, seeds)
-    evaluation = stages.evaluate(images, prepared, out / "evaluation", drawn)
+    evaluation = stages.evaluate(images, prepared, out / "drawn", drawn)
     rows = choose(json.loads((evaluation / "scores.json").read_text())["items"], best)
     write_json(out / SELECTION, rows)
     for row in rows:
@@ -55,4 +56,6 @@ def best_of(
             f"none of {len(rows)} portraits can be kept ({rows[0]['reason']}); look at {evaluation / 'report.html'}, "
             "draw more with --of, or train longer"
         )
-    return stages.postprocess(images, out / "portraits", config, kept)
+    portraits = stages.postprocess(images, out / "portraits", config, kept)
+    stages.evaluate(portraits, prepared, out / "evaluation", drawn)
+    return portraits

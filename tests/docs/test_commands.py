@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r"(?:<!-- (not executed: [^>]+) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 SHORT = {
     "inversion.steps": "2", "tuning.steps": "2", "tuning.samples": "1", "tuning.sample_every": "0", "training.augment.versions": "1",
-    "generation.steps": "2", "generation.seeds": "[7,8]", "evaluation.baseline_images": "1", "training.rows": "1",
+    "generation.steps": "8", "generation.seeds": "[7,8]", "evaluation.baseline_images": "1", "training.rows": "1",
 }  # fmt: skip
 # As the command of that name, with few steps where it trains: options of the document that say how many are left out.
 COMMAND = f"""#!{sys.executable}
@@ -82,10 +82,10 @@ def execute(block: Block, folder: Path) -> str:
 
 
 def test_blocks_are_found_and_only_what_cannot_be_is_left_out() -> None:
-    found = {name: blocks(f"docs/{name}.md") for name in ("tutorial", "faq", "migrate")}
-    assert len(found["tutorial"]) >= 12 and len(found["faq"]) >= 4 and len(found["migrate"]) >= 2
-    left = [block.text for own in found.values() for block in own if block.left_out]
-    assert all("git clone" in text or "--preset sd15" in text for text in left) and len(left) == 2
+    found = {name: blocks(name) for name in ("README.md", *(f"docs/{name}.md" for name in ("tutorial", "faq", "migrate", "method")))}
+    assert [len(own) for own in found.values()] == [6, 17, 4, 2, 1]
+    left = [block.left_out for own in found.values() for block in own if block.left_out]
+    assert len(left) == 6 and all(len(why) > 20 for why in left)
 
 
 @pytest.mark.timeout(1800)
@@ -98,6 +98,20 @@ def test_the_tutorial(folder: Path) -> None:
     assert (runs / "python/best/0000.png").is_file() and (runs / "first/stock.png").is_file()
     assert "magicapture.subject.style" in said[-1]
     assert any("best: runs/neon/seed-" in text for text in said)
+
+
+@pytest.mark.timeout(1800)
+def test_the_readme_and_the_method(folder: Path) -> None:
+    write_samples(folder / "drawn", count=2, size=128)
+    (folder / "pictures").mkdir()
+    for drawn, name in (("person", "anna"), ("look", "noir")):
+        (folder / "drawn" / drawn).rename(folder / "pictures" / name)
+    for block in (block for name in ("README.md", "docs/method.md") for block in blocks(name) if not block.left_out):
+        text = block.text.replace(".venv/bin/", "").replace("--of 16", "--of 4").replace("/tmp/vase", "vase")
+        execute(block._replace(text=text.replace("count=8", "count=4")), folder)
+    assert (folder / "gallery.html").is_file() and (folder / "out/anna/anna.safetensors").is_file()
+    assert (folder / "out/0000.png").is_file() and (folder / "runs/more/evaluation/report.html").is_file()
+    assert (folder / "runs/vase/seed-0/evaluation/report.html").is_file()
 
 
 @pytest.mark.timeout(600)

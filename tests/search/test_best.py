@@ -58,6 +58,10 @@ def test_train_searches_and_generate_keeps_the_best(tmp_path: Path) -> None:
     items = read_manifest(tmp_path / "more" / "portraits", "portraits", verify=True)["content"]["items"]
     assert 1 <= len(kept) <= 2 and [item["file"] for item in items] == [row["file"] for row in kept]
     assert all(row["face_count"] == 1 for row in kept) and [row["rank"] for row in kept] == sorted(row["rank"] for row in kept)
+    finished = json.loads((tmp_path / "more" / "evaluation" / "scores.json").read_text())["items"]
+    assert sorted(row["file"] for row in finished) == sorted(item["file"] for item in items)
+    assert len(json.loads((tmp_path / "more" / "drawn" / "scores.json").read_text())["items"]) == 4
+    assert f"report {tmp_path / 'more' / 'evaluation' / 'report.html'}" in said
     with Image.open(tmp_path / "more" / "portraits" / items[0]["file"]) as picture:
         assert picture.size == (256, 256)
 
