@@ -317,6 +317,8 @@ def _tell_plan(run: Run, as_json: bool) -> None:
     for work in plan.stages:
         time = "" if work.seconds is None else f"{work.seconds:.0f} s"
         typer.echo(f"  {work.stage:<15}{time:>7}  {work.does} -> {run.out / work.files}")
+    if plan.times != 1:
+        typer.echo(f"search: {plan.times:.2f} times the training steps of one run")
     if plan.seconds is not None:
         unit = "min of one core" if "CPU seconds" in plan.how else "min"
         typer.echo(f"together {plan.seconds / 60:.1f} {unit}, {plan.memory:.1f} GB of memory")

@@ -38,6 +38,7 @@ class Estimate:
     seconds: float | None
     memory: float | None  # GB
     how: str  # how it was estimated, or why not
+    times: float = 1.0  # training steps, of a search as multiples of those of one run
 
 
 def estimate(config: Config, pictures: int = 10, concepts: int = 1) -> Estimate:
@@ -48,7 +49,7 @@ def estimate(config: Config, pictures: int = 10, concepts: int = 1) -> Estimate:
         for stage, does, files, counts in _works(config, pictures, concepts)
     ]
     seconds = None if costs is None else sum(work.seconds or 0.0 for work in works)
-    return Estimate(works, seconds, None if costs is None else costs["memory_gb"], how)
+    return Estimate(works, seconds, None if costs is None else costs["memory_gb"], how, _times(config))
 
 
 def obstacles(config: Config, photos: str, looks: str, out: Path) -> list[str]:
@@ -124,6 +125,14 @@ def _works(config: Config, pictures: int, concepts: int) -> list[tuple[str, str,
         ("evaluation", f"{drawn} pictures scored", "seed-N/evaluation/report.html", {"open": 1, "score": drawn}),
     ]  # fmt: skip
     return work
+
+
+def _times(config: Config) -> float:
+    trained = planned(config)
+    inversions = {candidate.tokens: candidate.config.inversion.steps for candidate, _ in trained}
+    one = trained[0][0].config
+    steps = sum(inversions.values()) + sum(steps for _, steps in trained)
+    return steps / max(1, one.inversion.steps + one.tuning.steps)
 
 
 def _updates(config: Config) -> int:

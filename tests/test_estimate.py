@@ -89,6 +89,8 @@ def test_a_search_needs_what_it_plans(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
     assert seconds[1]["inversion"] == seconds[0]["inversion"] and seconds[1]["evaluation"] == seconds[0]["evaluation"]
     assert seconds[1]["tuning"] == 2 * seconds[0]["tuning"] > 0
+    times = [estimate(load_config("mini", [f"search.seeds={count}"])).times for count in (1, 4)]
+    assert times == [1, (60 + 320 + 160 + 2 * 80) / 380]
 
 
 def test_what_was_not_measured_is_not_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
