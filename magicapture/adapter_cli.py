@@ -28,8 +28,8 @@ def export_(
     name: Annotated[str, typer.Option("--name", help="Of files, and of the words that stand for the tokens there.")] = "magicapture",
     unet_scale: Annotated[float | None, typer.Option("--unet-scale", help="Strength in the UNet; default: generation.unet_scale.")] = None,
     text_scale: Annotated[float | None, typer.Option("--text-scale", help="In the text encoder; default: generation.text_scale.")] = None,
-    evaluation: Annotated[Path | None, typer.Option("--evaluation", help="Evaluation folder: scores and pictures for the card.")] = None,
-    prepared: Annotated[Path | None, typer.Option("--prepared", help="Prepared folder: its hash for the card.")] = None,
+    evaluation: Annotated[Path | None, typer.Option("--evaluation", help="For the card: scores and pictures; default: the run's.")] = None,
+    prepared: Annotated[Path | None, typer.Option("--prepared", help="Prepared folder: its hash; default: the run's.")] = None,
 ) -> None:
     """Write the adapter as other tools load it, with a model card (README.md) that says how."""
     from magicapture.adapters.export import export

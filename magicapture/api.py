@@ -29,11 +29,12 @@ from magicapture.options import seeds as counted
 class MagiCapture:
     """The service with one configuration: a preset's name, a YAML file or a mapping, with ``"tuning.steps=200"`` overrides on top.
 
-    Raises ConfigError for knobs that cannot be used.
+    None: ``mini`` to learn with, and to load something, what it was made with. Raises ConfigError for knobs that cannot be used.
     """
 
-    def __init__(self, preset: stages.Settings = "mini", *knobs: str) -> None:
-        self.config: Config = load_config(preset, knobs)
+    def __init__(self, preset: stages.Settings | None = None, *knobs: str) -> None:
+        self._knobs = knobs if preset is None else None  # what load lays on the adapter's own; None: a preset was named
+        self.config: Config = load_config("mini" if preset is None else preset, knobs)
 
     def personalise(self, photos: stages.Folder, looks: stages.Folder, out: stages.Folder | None = None, seed: int | None = None) -> Person:
         """Train on photos of a person and images of a look (folders, or ``git+URL@REVISION#FOLDER``); minutes with ``mini``.
@@ -50,10 +51,16 @@ class MagiCapture:
         return Person(found.config, prepared, found.adapter, folder)
 
     def load(self, adapter: stages.Folder, prepared: stages.Folder) -> Person:
-        """A person that was learnt before: the adapter and prepared folders of a run. Raises ArtifactError for other folders."""
-        for place, kind in ((adapter, "adapter"), (prepared, "prepared")):
-            read_manifest(place, kind)
-        return Person(self.config, Path(prepared), Path(adapter), _Folder(None))
+        """A person that was learnt before: the adapter and prepared folders of a run.
+
+        By ``MagiCapture()`` or ``MagiCapture(None, "generation.guidance=5")`` with the knobs that the adapter was made with (its pack,
+        guidance, scales), the overrides on top; by one that named a preset with that preset's, as with ``--preset`` on the command line.
+        Raises ArtifactError for other folders, ConfigError.
+        """
+        made_with = read_manifest(adapter, "adapter")["config"]
+        read_manifest(prepared, "prepared")
+        config = self.config if self._knobs is None else load_config(made_with, self._knobs, partial=True)
+        return Person(config, Path(prepared), Path(adapter), _Folder(None))
 
 
 @dataclass(frozen=True)
@@ -124,12 +131,16 @@ class Portraits(Sequence[Portrait]):
     def best(self, count: int | None = None) -> Portraits:
         """The ``count`` best of these (None: all), best first: by likeness, style and aesthetic score (knobs ``evaluation.weight_*``).
 
-        Portraits in which the judge finds no face come last. Raises what ``stages.evaluate`` raises.
+        Of all prompts together. As with ``generate --best`` no portrait is kept that shows no face, or not as many as its prompt names
+        people: fewer than ``count`` may be left, or none. Raises what ``stages.evaluate`` raises.
         """
+        from magicapture.evaluation.ranking import choose  # draws on torch, and importing the library shall not
+
         evaluation = stages.evaluate(self.artifact, self.person.prepared, self._folder.path / "evaluation", self.config)
         ranked = json.loads((evaluation / "scores.json").read_text())["items"]
+        kept = {row["file"] for row in choose(ranked, len(ranked)) if row["kept"]}
         own = {portrait.file.relative_to(self.artifact).as_posix(): portrait for portrait in self}
-        portraits = [replace(own[row["file"]], scores=row) for row in ranked if row["file"] in own]
+        portraits = [replace(own[row["file"]], scores=row) for row in ranked if row["file"] in own and row["file"] in kept]
         return Portraits(portraits[:count], self.artifact, self.person, self.config, self._folder)
 
     def save(self, folder: stages.Folder) -> list[Path]:

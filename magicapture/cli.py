@@ -105,7 +105,9 @@ def train(
         images = stages.generate(found.adapter, found.folder / "images", config)
         portraits = stages.postprocess(images, found.folder / "portraits", config)
         evaluation = stages.evaluate(portraits, prepared, found.folder / "evaluation", config)
-        typer.echo(f"seed {found.seed}: {_result(evaluation)}")
+        from magicapture.adapters.export import beside
+
+        typer.echo(f"seed {found.seed}: {_result(evaluation)}, model card {beside(found.adapter)}")
         typer.echo(f"best: {found.adapter}")
         if run.register:
             made = {"tokens": found.tokens, "adapter": found.adapter, "images": images, "portraits": portraits, "evaluation": evaluation}

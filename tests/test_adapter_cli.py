@@ -47,8 +47,6 @@ def test_every_command_of_the_guide_runs(adapter: Path, tmp_path: Path, monkeypa
         "export", "import", "info", "scale", "merge", "resize", "convert",
     }  # fmt: skip
     for line in lines:
-        for gone in (" --evaluation $EVALUATION", " --prepared $PREPARED"):  # this adapter was never evaluated: test_the_card_shows...
-            line = line.replace(gone, "")
         result = runner.invoke(app, shlex.split(line.replace("$ADAPTER", str(adapter)))[1:])
         assert result.exit_code == 0, (line, result.output, result.exception)
     assert read_manifest("out/more/images", "images")["content"]["items"]

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 import magicapture
-from magicapture import MagiCapture
+from magicapture import MagiCapture, stages
 from magicapture.api import Person, Portrait, Portraits, _Folder
-from magicapture.artifacts import ArtifactError, read_manifest, sha256_file
-from magicapture.config import ConfigError, load_config
+from magicapture.artifacts import ArtifactError, read_manifest, sha256_file, write_json
+from magicapture.config import ConfigError, Evaluation, load_config
+from magicapture.evaluation.ranking import rank
 from magicapture.options import OptionsError
 from magicapture.world.samples import write_samples
 
@@ -64,8 +65,9 @@ def test_from_photos_to_the_best_portraits(person: Person, tmp_path: Path) -> No
     assert [(portrait.seed, portrait.prompt, portrait.scores) for portrait in portraits] == [(seed, PROMPT, {}) for seed in (5, 6, 7)]
     assert [portrait.seed for portrait in portraits[1:]] == [6, 7]
     best = portraits.best()
-    assert sorted(portrait.seed for portrait in best) == [5, 6, 7]
-    assert [portrait.scores["rank"] for portrait in best] == [1, 2, 3]
+    assert {portrait.seed for portrait in best} <= {5, 6, 7} and len(best) >= 2
+    assert all(portrait.scores["face_count"] == 1 for portrait in best)
+    assert [portrait.scores["rank"] for portrait in best] == sorted(portrait.scores["rank"] for portrait in best)
     assert [portrait.seed for portrait in portraits.best(2)] == [portrait.seed for portrait in best[:2]]
     saved = portraits.best(2).save(tmp_path / "out")
     assert [path.name for path in saved] == ["0000.png", "0001.png"]
@@ -95,7 +97,17 @@ def test_what_cannot_be_is_refused(person: Person, tmp_path: Path) -> None:
         person.generate(PROMPT, count=3, seeds=[1, 2])
     with pytest.raises(ArtifactError, match="expected a 'prepared' artifact"):
         MagiCapture("mini").load(person.adapter, tmp_path)
-    assert MagiCapture("mini").load(person.adapter, person.prepared).adapter == person.adapter
+
+
+def test_loaded_it_is_as_it_was_made_unless_a_preset_is_named(person: Person) -> None:
+    """As `magicapture generate` does it."""
+    made = MagiCapture().load(person.adapter, person.prepared)
+    assert (made.adapter, made.prepared) == (person.adapter, person.prepared)
+    assert made.config.generation == person.config.generation and made.config.generation.steps == 2
+    changed = MagiCapture(None, "generation.guidance=5.5", "generation.unet_scale=0.5").load(person.adapter, person.prepared).config
+    assert (changed.generation.guidance, changed.generation.unet_scale, changed.generation.steps) == (5.5, 0.5, 2)
+    assert MagiCapture("mini").load(person.adapter, person.prepared).config == load_config("mini")
+    assert MagiCapture("mini-objects", "generation.steps=3").load(person.adapter, person.prepared).config.generation.steps == 3
 
 
 def _portraits(tmp_path: Path, count: int) -> Portraits:
@@ -107,6 +119,23 @@ def _portraits(tmp_path: Path, count: int) -> Portraits:
     config = load_config("mini")
     person = Person(config, tmp_path, tmp_path, folder)
     return Portraits([Portrait(file, PROMPT, 1, _folder=folder) for file in files], folder.path, person, config, folder)
+
+
+def test_the_best_have_as_many_faces_as_the_prompt_names_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two faces and none are left out, the first of them although it ranks first; of both prompts together the better comes first."""
+    portraits = _portraits(tmp_path, 4)
+    row = {"kind": "portrait", "style": 0.5, "aesthetic": 5.0}
+    faces = [(2, 0.9, "a"), (1, 0.4, "a"), (0, None, "b"), (1, 0.6, "b")]
+    rows = [
+        {**row, "file": f"{number}.png", "face": bool(count), "face_count": count, "identity": identity, "prompt": prompt}
+        for number, (count, identity, prompt) in enumerate(faces)
+    ]
+    write_json(tmp_path / "scores.json", {"items": rank([*rows, {**row, "file": "b.png", "kind": "base", "face": None}], Evaluation())})
+    monkeypatch.setattr(stages, "evaluate", lambda *_: tmp_path)
+    assert [portrait.file.name for portrait in portraits.best()] == ["3.png", "1.png"]
+    assert [portrait.scores["rank"] for portrait in portraits.best(3)] == [2, 3]
+    assert [portrait.file.name for portrait in portraits.best(1)] == ["3.png"]
+    assert not portraits[2:3].best() and portraits[2:3].best().save(tmp_path / "out") == []
 
 
 def test_a_portrait_keeps_its_file(tmp_path: Path) -> None:

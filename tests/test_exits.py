@@ -11,6 +11,8 @@ import pytest
 
 from magicapture.artifacts import ArtifactError, read_manifest, write_text
 from magicapture.exits import FAULT, UNUSABLE, explain, status
+from magicapture.world.samples import write_samples
+from tests.test_api import SHORT
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,6 +56,30 @@ except Exception as error:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_training_that_cannot_write_a_checkpoint_leaves_nothing_half_written_and_goes_on(tmp_path: Path) -> None:
+    """As on a full disk. The limit is above every file of this training but for its checkpoints of LoRA, of a rank for that."""
+    write_samples(tmp_path / "data", count=1, size=128)
+    out = tmp_path / "run"
+    sets = [part for knob in (*SHORT, "tuning.lora.rank=64", "evaluation.baseline_images=0") for part in ("--set", knob)]
+    command = (sys.executable, "-m", "magicapture", "train", tmp_path / "data/person", tmp_path / "data/look", "--out", out, *sets)
+    limited = ("bash", "-c", 'ulimit -f 1000 && exec "$@"', "bash", *command)  # in units of 1024 bytes
+    result = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == UNUSABLE, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("magicapture: cannot write: File too large") and "ulimit -f" in result.stderr
+    assert [path for path in out.rglob("*") if path.name.startswith(".")] == []
+    (tuning,) = out.glob("seed-0/checkpoints/tuning/tuning-*")  # it came so far
+    assert not (out / "seed-0/adapter").exists() and not list(tuning.glob("checkpoints/*"))
+    tokens = read_manifest(out / "seed-0/tokens", "tokens", verify=True)
+
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"going on with the run in {out}: inversion step 2" in result.stderr
+    assert read_manifest(out / "seed-0/tokens", "tokens") == tokens  # not learnt again
+    assert read_manifest(out / "seed-0/adapter", "adapter", verify=True)["content"]["last_step"] == 2
+    assert (out / "seed-0/evaluation/report.html").is_file()
+
+
 @pytest.fixture
 def mounted(tmp_path: Path) -> Path:
     """A small file system of its own, in memory."""
@@ -64,20 +90,21 @@ def mounted(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_full_and_a_read_only_disk(mounted: Path) -> None:
+def test_a_full_and_a_read_only_disk(mounted: Path, tmp_path: Path) -> None:
     try:
         write_text(mounted / "kept", "before")
+        write_samples(tmp_path, count=1, size=64)
         full = _caught(lambda: write_text(mounted / "kept", "x" * 200_000))
         assert "No space left on device; free some space" in str(explain(full))
         assert [path.name for path in mounted.iterdir()] == ["kept"]
         assert (mounted / "kept").read_text() == "before"
         subprocess.run(("mount", "-o", "remount,ro", str(mounted)), check=True)
         result = subprocess.run(
-            (sys.executable, "-m", "magicapture", "train", "photos", "looks", "--out", str(mounted / "run")),
+            (sys.executable, "-m", "magicapture", "train", str(tmp_path / "person"), str(tmp_path / "look"), "--out", str(mounted / "run")),
             cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert result.returncode == UNUSABLE
-        assert result.stderr.startswith(f"magicapture: cannot write {mounted}") and "may be written to" in result.stderr
+        assert f"{mounted} is no folder that can be written to" in result.stderr and "Traceback" not in result.stderr
     finally:
         subprocess.run(("umount", str(mounted)), check=True)
 

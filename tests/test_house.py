@@ -161,7 +161,7 @@ def test_the_wheel_carries_presets_packs_and_templates(tmp_path: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     missing = {name for name in names if name.startswith("magicapture/")} - packed
     assert not missing
-    assert {"magicapture/presets/mini.yaml", "magicapture/packs/mini/pack.yaml"} <= packed
+    assert {"magicapture/presets/mini.yaml", "magicapture/packs/mini/pack.yaml", "magicapture/py.typed"} <= packed
     assert any(name.endswith("licenses/LICENSE") for name in packed)
 
 

@@ -1,12 +1,14 @@
-"""The model card of an export: what it is, what it was made from, how good it is, under which licence, and how to load it."""
+"""The model card of an adapter: what it is, what it was made from, how good it is, under which licence, and how to load it."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from magicapture.adapters.files import LORA_FILE, Stored, file_name, inversion_steps, stacked
+from magicapture.adapters.base import FAMILIES, of_pack
+from magicapture.adapters.files import LORA_FILE, TOKENS_FILE, Stored, file_name, inversion_steps, of_network, stacked
 from magicapture.adapters.layers import layers_of, tokens_of
 from magicapture.backbones.sampling import SAMPLERS
 from magicapture.backbones.tokens import parts_of, spelt_out
@@ -28,7 +30,8 @@ class Facts(NamedTuple):
     """What the card tells."""
 
     name: str
-    to: Target
+    to: Target | None  # None: the card lies beside the adapter's own folder
+    folder: str  # that holds the files, from where the card lies: the adapter's name, of an export "."
     pack: Pack
     manifest: Mapping[str, Any]  # the adapter's
     stored: Stored
@@ -37,12 +40,12 @@ class Facts(NamedTuple):
     evaluation: Mapping[str, Any] | None  # content of the evaluation's manifest
     data: str  # hash of the prepared pictures, or ""
     files: Sequence[str]
-    pictures: Sequence[str]  # in pictures/
+    pictures: Sequence[str]  # from where the card lies
 
 
 def card(facts: Facts) -> str:
     """Markdown."""
-    pictures = "".join(f"![portrait](pictures/{name}) " for name in facts.pictures)
+    pictures = "".join(f"![portrait]({name}) " for name in facts.pictures)
     role = facts.pack.role("diffusion")
     counts = {token: len(next(iter(vectors.values()))) for token, vectors in stacked(tokens_of(facts.stored)).items()}
     tokens = ", ".join(f"`{token}`" + (f" ({count} vectors)" if count > 1 else "") for token, count in counts.items())
@@ -93,6 +96,8 @@ def prediction_type(pack: Pack) -> str:
 def _files(facts: Facts) -> str:
     if facts.to == "pipeline":
         return "a whole model in diffusers' layout, nothing else is needed."
+    if facts.to is None:
+        return f"the adapter is the folder `{facts.folder}`: {', '.join(facts.files)}."
     return (
         f"files for {'diffusers' if facts.to == 'diffusers' else 'AUTOMATIC1111, ComfyUI, kohya and diffusers'}: {', '.join(facts.files)}."
     )
@@ -118,10 +123,17 @@ def _interval(summary: Mapping[str, Any] | None) -> str:
 
 def _tools(facts: Facts) -> str:
     prompt = _prompt(facts)
-    diffusers = f"**diffusers**, in this folder:\n\n```python\n{_python(facts, prompt)}```\n\n"
+    own = not facts.stored.rank and any(map(of_network, facts.stored.tensors))
+    if own and facts.to != "pipeline":
+        diffusers = f"**diffusers** loads it merged into a whole model, which this writes:\n\n{_export(facts, 'pipeline')}"
+    else:
+        diffusers = f"**diffusers**, in this folder:\n\n```python\n{_python(facts, prompt)}```\n\n"
+    if own:
+        return f"{diffusers}**AUTOMATIC1111** and **ComfyUI** do not: it changes the model's own weights, which LoRA files cannot hold.\n\n"
     if facts.to != "kohya":
-        other = f"`magicapture adapter export ADAPTER --to kohya --name {facts.name} --out FOLDER`"
-        return f"{diffusers}**AUTOMATIC1111** and **ComfyUI** take other files of the adapter: {other}\n\n"
+        diffusers += f"**AUTOMATIC1111** and **ComfyUI** take other files of the adapter, which this writes:\n\n{_export(facts, 'kohya')}"
+    if of_pack(facts.pack).family not in FAMILIES:
+        diffusers += f"The pack `{facts.pack.name}` is of other sizes than any base those two know: with it only diffusers draws.\n\n"
     webui, comfy = _spoken(facts, prompt, ""), _spoken(facts, prompt, "embedding:")
     lora, tags = bool(facts.stored.rank), f"<lora:{facts.name}:{facts.scales.text:g}:{facts.scales.unet:g}>"
     names = ", ".join(f"`{facts.name}-{file_name(token)}.safetensors`" for token in stacked(tokens_of(facts.stored)))
@@ -143,6 +155,12 @@ def _tools(facts: Facts) -> str:
 """
 
 
+def _export(facts: Facts, to: Target) -> str:
+    """The command that writes the adapter's files of another form; where an export's adapter lies only its reader knows."""
+    adapter = shlex.quote(facts.folder) if facts.to is None else "ADAPTER"
+    return f"```sh\nmagicapture adapter export {adapter} --to {to} --name {facts.name} --out FOLDER\n```\n\n"
+
+
 def _prompt(facts: Facts) -> str:
     """The first prompt of the adapter's configuration, of its first person and look, every vector of a token named."""
     names = sorted({name.removesuffix(".clip_l").removesuffix(".clip_g") for name in tokens_of(facts.stored)})
@@ -162,7 +180,7 @@ def _spoken(facts: Facts, prompt: str, before: str) -> str:
 
 
 def _python(facts: Facts, prompt: str) -> str:
-    """Code that loads the export with stock diffusers and draws its prompt."""
+    """Code that loads the files with stock diffusers and draws the prompt."""
     knobs, hub = facts.manifest["config"]["generation"], facts.pack.role("diffusion").hub
     xl = any(name.endswith(".clip_g") for name in facts.stored.tensors)
     scheduler, settings = SAMPLERS[knobs["sampler"]]
@@ -170,7 +188,7 @@ def _python(facts: Facts, prompt: str) -> str:
     if facts.to == "pipeline":
         lines += ["", 'pipe = DiffusionPipeline.from_pretrained(".", torch_dtype=torch.float32)']
     else:
-        lines += ["from safetensors.torch import load_file"] if xl else []
+        lines += ["from safetensors.torch import load_file"] if xl or facts.to is None else []
         base = f'"{hub}"' if hub else f'load_pack("{facts.pack.name}").path("diffusion")'
         lines += [] if hub else ["from magicapture.packs import load_pack"]
         lines += ["", f"pipe = DiffusionPipeline.from_pretrained({base}, torch_dtype=torch.float32)"]
@@ -188,17 +206,21 @@ def _python(facts: Facts, prompt: str) -> str:
 def _loading(facts: Facts, xl: bool) -> list[str]:
     lines = []
     if facts.stored.rank:
-        lines.append(f'pipe.load_lora_weights(".", weight_name="{LORA_FILE if facts.to == "diffusers" else f"{facts.name}.safetensors"}")')
+        file = f"{facts.name}.safetensors" if facts.to == "kohya" else LORA_FILE
+        lines.append(f'pipe.load_lora_weights({json.dumps(facts.folder)}, weight_name="{file}")')
         if facts.scales != (1, 1):
             networks = {name.partition(".")[0] for name in layers_of(facts.stored)}
             weights = {each: facts.scales.unet if each == "unet" else facts.scales.text for each in sorted(networks)}
             lines.append(f"pipe.set_adapters(pipe.get_active_adapters(), [{json.dumps(weights)}])")
-    files = {
-        token: f"{file_name(token)}/learned_embeds.safetensors"
-        if facts.to == "diffusers"
-        else f"{facts.name}-{file_name(token)}.safetensors"
-        for token in stacked(tokens_of(facts.stored))
-    }
+    form = {
+        "diffusers": "{}/learned_embeds.safetensors",
+        "kohya": f"{facts.name}-{{}}.safetensors",
+        None: f"{facts.folder}/{{}}.safetensors",  # of XL alone
+    }[facts.to]
+    files = {token: form.format(file_name(token)) for token in stacked(tokens_of(facts.stored))}
+    if not xl and facts.to is None:
+        lines.append(f"for token, vector in load_file({json.dumps(f'{facts.folder}/{TOKENS_FILE}')}).items():")
+        return [*lines, "    pipe.load_textual_inversion({token: vector})"]
     if not xl:
         return lines + [f'pipe.load_textual_inversion("{file}", token="{token}")' for token, file in files.items()]
     lines.append("pipe.text_encoder_2.text_model.eos_token_id = pipe.tokenizer_2.eos_token_id  # the published configuration's is wrong")

@@ -1,4 +1,4 @@
-"""An adapter in the form that other tools load: diffusers' files, kohya's (AUTOMATIC1111, ComfyUI), or a whole model of its own."""
+"""An adapter as other tools load it, with a model card: diffusers' files, kohya's (AUTOMATIC1111, ComfyUI), or a whole model of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,22 @@ from magicapture.adapters import card
 from magicapture.adapters.algebra import scaled
 from magicapture.adapters.base import of_pack
 from magicapture.adapters.card import Scales, Target
-from magicapture.adapters.files import LORA_FILE, AdapterError, Stored, file_name, of_network, save_tokens, stacked, tensor_hash
+from magicapture.adapters.files import (
+    LORA_FILE,
+    TOKENS_FILE,
+    WEIGHTS_FILE,
+    AdapterError,
+    Stored,
+    file_name,
+    of_network,
+    save_tokens,
+    stacked,
+    tensor_hash,
+)
 from magicapture.adapters.formats import to_diffusers, to_kohya
 from magicapture.adapters.layers import layers_of, tokens_of
 from magicapture.adapters.operations import new_artifact, open_adapter, pack_of
-from magicapture.artifacts import content_hash, lineage_key, read_manifest, subjects_of, write_bytes, write_text
+from magicapture.artifacts import content_hash, kind_of, lineage_key, page_tag, read_manifest, subjects_of, write_bytes, write_text
 from magicapture.backbones.quiet import no_progress_bar
 from magicapture.packs import Pack
 
@@ -47,20 +58,17 @@ def export(
     - pipeline: a stock diffusers model folder, the LoRA merged into its weights (fp32) at the scales, tokens in tokenizer and text encoder
 
     Scales default to those the adapter's configuration generates with; files of LoRA hold it as trained, and the card says the scales.
-    ``evaluation`` (of this very adapter) gives the card scores and pictures, ``prepared`` the hash of the data. Raises AdapterError,
-    ArtifactError, PackError.
+    ``evaluation`` (of this very adapter) gives the card scores and pictures, ``prepared`` the hash of the data; None: those that
+    `magicapture train` left in the adapter's run, if they are this adapter's. Raises AdapterError, ArtifactError, PackError.
     """
     if not _NAME.fullmatch(name):
         raise AdapterError(f"name {name!r}: expected letters, digits, - and _, since it is a file's name and a word in prompts")
-    stored, manifest = open_adapter(adapter)
-    pack = pack_of(manifest, adapter)
-    knobs = manifest["config"]["generation"]
-    scales = Scales(*(knobs[key] if given is None else given for key, given in (("unet_scale", unet_scale), ("text_scale", text_scale))))
-    layers, tokens, digest = layers_of(stored), tokens_of(stored), tensor_hash(stored.tensors)
+    facts, shown = _facts(Path(adapter), name, evaluation, prepared, unet_scale, text_scale)
+    stored, manifest, pack, digest, scales = facts.stored, facts.manifest, facts.pack, facts.digest, facts.scales
+    layers, tokens = layers_of(stored), tokens_of(stored)
     own = any(map(of_network, stored.tensors)) and not layers
     if own and to != "pipeline":
         raise AdapterError(f"{adapter} holds weights of the model itself, not LoRA, which {to} files cannot hold; use --to pipeline")
-    scores = _scores(evaluation, digest) if evaluation is not None else None
     lineage = lineage_key(manifest["lineage"], digest, to, name, *map(str, scales))
     with new_artifact(out, "export/1", lineage, manifest["config"], subjects_of(manifest)) as draft:
         if to == "diffusers":
@@ -74,18 +82,70 @@ def export(
             _embeddings(tokens, {token: draft.path / f"{name}-{file_name(token)}.safetensors" for token in stacked(tokens)})
         else:
             _pipeline(pack, stored, scales).save_pretrained(draft.path, safe_serialization=True)
-        (draft.path / "pictures").mkdir()
-        _pictures(Path(adapter), evaluation, manifest, draft.path / "pictures")
         made = sorted(path.name for path in draft.path.iterdir() if path.is_file())
-        pictures = sorted(path.name for path in (draft.path / "pictures").iterdir())
-        data = content_hash(prepared) if prepared is not None and read_manifest(prepared, "prepared") else ""
-        facts = card.Facts(name, to, pack, manifest, stored, digest, scales, scores, data, made, pictures)
-        write_text(draft.path / "README.md", card.card(facts))
+        pictures = [f"pictures/{number}.png" for number in range(len(shown))]
+        (draft.path / "pictures").mkdir()
+        for picture, path in zip(pictures, shown, strict=True):
+            shutil.copyfile(path, draft.path / picture)
+        write_text(draft.path / "README.md", card.card(facts._replace(to=to, folder=".", files=made, pictures=pictures)))
         draft.content = {
             "format": to, "name": name, "pack": pack.name, "pack_digest": pack.digest(), "adapter": digest, "tokens": list(stacked(tokens)),
             "scales": scales._asdict(), "descriptions": manifest["content"].get("descriptions") or {},
         }  # fmt: skip
     return Path(out)
+
+
+def beside(adapter: str | Path) -> Path:
+    """Write the model card of an adapter that `magicapture train` made beside its folder (``seed-N/README.md``), and return it.
+
+    Scores and pictures are those of ``seed-N/evaluation``, if it is of this very adapter; until then the samples of its training. The card
+    says itself whose it is, for `magicapture purge`. Raises AdapterError, ArtifactError, PackError.
+    """
+    adapter = Path(adapter).resolve()
+    facts, shown = _facts(adapter, "magicapture")
+    files = [name for name in (LORA_FILE, WEIGHTS_FILE, TOKENS_FILE) if (adapter / name).is_file()]
+    pictures = [path.relative_to(adapter.parent).as_posix() for path in shown]
+    text = card.card(facts._replace(folder=adapter.name, files=files, pictures=pictures))
+    write_text(adapter.parent / "README.md", f"{text}\n{page_tag(subjects_of(facts.manifest))}\n")
+    return adapter.parent / "README.md"
+
+
+def _facts(
+    adapter: Path,
+    name: str,
+    evaluation: str | Path | None = None,
+    prepared: str | Path | None = None,
+    unet_scale: float | None = None,
+    text_scale: float | None = None,
+) -> tuple[card.Facts, list[Path]]:
+    """What a card tells of an adapter whatever the form, and its pictures; arguments as :func:`export` takes them."""
+    stored, manifest = open_adapter(adapter)
+    pack, digest, knobs = pack_of(manifest, adapter), tensor_hash(stored.tensors), manifest["config"]["generation"]
+    scales = Scales(*(knobs[key] if given is None else given for key, given in (("unet_scale", unet_scale), ("text_scale", text_scale))))
+    evaluation = _its_evaluation(adapter, digest) if evaluation is None else evaluation
+    scores = _scores(evaluation, digest) if evaluation is not None else None
+    prepared = _its_photos(adapter, manifest, evaluation) if prepared is None else prepared
+    data = content_hash(prepared) if prepared is not None and read_manifest(prepared, "prepared") else ""
+    facts = card.Facts(name, None, ".", pack, manifest, stored, digest, scales, scores, data, (), ())
+    return facts, _pictures(adapter, evaluation, manifest)
+
+
+def _its_evaluation(adapter: Path, digest: str) -> Path | None:
+    """The one that `magicapture train` leaves beside the adapter's folder, if its portraits were drawn with these very tensors."""
+    folder = adapter.resolve().parent / "evaluation"
+    ours = kind_of(folder) == "evaluation" and _drawn_with(read_manifest(folder, "evaluation")["content"]) == digest
+    return folder if ours else None
+
+
+def _its_photos(adapter: Path, manifest: Mapping[str, Any], evaluation: str | Path | None) -> Path | None:
+    """The prepared set of the adapter's run, if it is of the same people's photos, and not newer than all that was made of it: other looks
+    may have been prepared there since."""
+    folder, whose = adapter.resolve().parent.parent / "prepared", subjects_of(manifest)
+    if not whose or kind_of(folder) != "prepared":
+        return None
+    prepared = read_manifest(folder, "prepared")
+    made = [each["made"]["time"] for each in (manifest, *([] if evaluation is None else [read_manifest(evaluation, "evaluation")]))]
+    return folder if subjects_of(prepared) == whose and prepared["made"]["time"] <= max(made) else None
 
 
 def _embeddings(tokens: Mapping[str, Tensor], files: Mapping[str, Path]) -> None:
@@ -153,17 +213,20 @@ def _module(pipeline: Any, name: str) -> nn.Module:
 
 def _scores(evaluation: str | Path, digest: str) -> dict[str, Any]:
     content: dict[str, Any] = read_manifest(evaluation, "evaluation")["content"]
-    if content.get("adapter", {}).get("best_hash") != digest:
+    if _drawn_with(content) != digest:
         raise AdapterError(f"{evaluation} is the evaluation of another adapter; give the one of this adapter's portraits, or none")
     return content
 
 
-def _pictures(adapter: Path, evaluation: str | Path | None, manifest: Mapping[str, Any], out: Path) -> None:
+def _drawn_with(evaluation: Mapping[str, Any]) -> str | None:
+    """Hash of the tensors whose portraits an evaluation (its content) is of."""
+    digest: str | None = evaluation.get("adapter", {}).get("best_hash")
+    return digest
+
+
+def _pictures(adapter: Path, evaluation: str | Path | None, manifest: Mapping[str, Any]) -> list[Path]:
     """At most four: the best-ranked portraits, else the samples of the adapter's step."""
     if evaluation is not None:
         items = json.loads((Path(evaluation) / "scores.json").read_text())["items"]  # in order of rank
-        found = [Path(evaluation) / item["file"] for item in items if item["kind"] == "portrait"][:4]
-    else:
-        found = sorted((adapter / "samples").glob(f"step-{int(manifest['content'].get('best_step') or 0):05d}-*.png"))[:4]
-    for number, path in enumerate(found):
-        shutil.copyfile(path, out / f"{number}.png")
+        return [Path(evaluation) / item["file"] for item in items if item["kind"] == "portrait"][:4]
+    return sorted((adapter / "samples").glob(f"step-{int(manifest['content'].get('best_step') or 0):05d}-*.png"))[:4]

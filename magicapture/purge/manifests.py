@@ -49,8 +49,8 @@ def tensor_people(path: Path) -> dict[str, list[str]] | None:
 
 
 def page_people(path: Path) -> dict[str, list[str]]:
-    """Whose pictures a page of MagiCapture's holds (``artifacts.page_tag``); {} for any other file."""
-    if path.suffix.lower() not in (".html", ".htm"):
+    """Whose pictures a page or model card of MagiCapture's holds (``artifacts.page_tag``); {} for any other file."""
+    if path.suffix.lower() not in (".html", ".htm", ".md"):
         return {}
     try:
         with open(path, "rb") as file:

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from magicapture import adapters
 from magicapture.adapters import AdapterError
-from magicapture.adapters.export import export
+from magicapture.adapters.export import beside, export
 from magicapture.adapters.operations import import_lora
-from magicapture.artifacts import content_hash, read_manifest, write_json, writing
+from magicapture.artifacts import content_hash, page_tag, read_manifest, write_json, writing
 from magicapture.backbones import load_backbone
 from magicapture.backbones.sampling import denoise
 from magicapture.evaluation.ranking import summaries
@@ -114,40 +114,55 @@ def test_the_cards_code_for_diffusers_draws_what_is_generated_here(
     monkeypatch.setenv("MAGICAPTURE_PACKS", str(pack.folder.parent))
     if not (pack.folder.parent / pack.name).exists():
         (pack.folder.parent / pack.name).symlink_to(pack.folder)
-    for to in ("diffusers", "kohya", "pipeline"):
-        out = export(adapter, tmp_path / to, to, "anna", unet_scale=1.0, text_scale=1.0)
+    exported = [export(adapter, tmp_path / to, to, "anna", unet_scale=1.0, text_scale=1.0) for to in ("diffusers", "kohya", "pipeline")]
+    for out in (*exported, beside(adapter).parent):
         (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
         code = code.replace(",\n).images[0]", ", output_type='latent',\n).images[0]")
         code = code.replace('picture.save("portrait.png")', 'torch.save(picture, "latents.pt")')
         monkeypatch.chdir(out)
         exec(code, {})
         found = torch.load(out / "latents.pt", weights_only=True)
-        assert (found - expected[0]).abs().max() <= 1e-4 * expected.abs().max(), to
+        assert (found - expected[0]).abs().max() <= 1e-4 * expected.abs().max(), out
 
 
-def test_the_card_says_scores_pictures_licence_and_data(tmp_path: Path) -> None:
-    (tmp_path / "pack").mkdir()
-    pack = write_sd1(tmp_path / "pack")
-    backbone = tuned_of(pack)
-    adapter = write_adapter(tmp_path / "adapter", pack, backbone)
+def _evaluation(folder: Path, digest: str) -> Path:
+    """Of two portraits drawn with the tensors of that hash, the second (white) the better."""
     row = {"kind": "portrait", "face": 1, "identity": 0.61, "referee": 0.5, "style": 0.7}
     ranked = [
         {**row, "file": "images/0001.png"},
         {**row, "file": "images/0000.png", "identity": 0.41},
         {**row, "file": "b.png", "kind": "base"},
     ]
-    content = {"protocol": "p" * 16, "sets": summaries(ranked), "adapter": {"best_hash": adapters.tensor_hash(adapters.tensors(backbone))}}
-    for name, changed in (("evaluation", {}), ("foreign", {"adapter": {"best_hash": "another"}})):
-        with writing(tmp_path / name, "evaluation/1") as draft:
-            write_json(draft.path / "scores.json", {"items": ranked})
-            (draft.path / "images").mkdir()
-            for file, grey in (("images/0000.png", 0), ("images/0001.png", 255)):
-                Image.new("L", (8, 8), grey).save(draft.path / file)
-            draft.content = content | changed
-    with writing(tmp_path / "prepared", "prepared/1") as draft:
+    with writing(folder, "evaluation/1") as draft:
+        write_json(draft.path / "scores.json", {"items": ranked})
+        (draft.path / "images").mkdir()
+        for file, grey in (("images/0000.png", 0), ("images/0001.png", 255)):
+            Image.new("L", (8, 8), grey).save(draft.path / file)
+        draft.content = {"protocol": "p" * 16, "sets": summaries(ranked), "adapter": {"best_hash": digest}}
+    return folder
+
+
+def _prepared(folder: Path, adapter: Path, **others: list[str]) -> str:
+    """The hash of a set of an adapter's people (or of ``others``)."""
+    with writing(folder, "prepared/1", subjects=others or read_manifest(adapter, "adapter")["subjects"]) as draft:
         (draft.path / "a").touch()
+    return content_hash(folder)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """An adapter where `magicapture train` leaves it, as yet alone."""
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    return write_adapter(tmp_path / "run/seed-3/adapter", pack, tuned_of(pack))
+
+
+def test_the_card_says_scores_pictures_licence_and_data(trained: Path, tmp_path: Path) -> None:
+    adapter, digest = trained, adapters.tensor_hash(adapters.read(trained).tensors)
+    _evaluation(tmp_path / "evaluation", digest)
+    _prepared(tmp_path / "prepared", adapter)
     with pytest.raises(AdapterError, match="is the evaluation of another adapter"):
-        export(adapter, tmp_path / "out", "kohya", "anna", evaluation=tmp_path / "foreign")
+        export(adapter, tmp_path / "out", "kohya", "anna", evaluation=_evaluation(tmp_path / "foreign", "another"))
     out = export(
         adapter, tmp_path / "out", "kohya", "anna", evaluation=tmp_path / "evaluation", prepared=tmp_path / "prepared", unet_scale=0.6
     )
@@ -160,6 +175,47 @@ def test_the_card_says_scores_pictures_licence_and_data(tmp_path: Path) -> None:
     assert "![portrait](pictures/0.png) ![portrait](pictures/1.png)" in card
     with Image.open(out / "pictures/0.png") as best:
         assert best.getpixel((0, 0)) == 255
+
+
+def test_what_is_not_given_is_found_in_the_adapters_run_if_it_is_of_this_adapter(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def card() -> str:
+        return (export("adapter", tmp_path / "out", "diffusers") / "README.md").read_text()
+
+    monkeypatch.chdir(trained.parent)
+    digest = adapters.tensor_hash(adapters.read(trained).tensors)
+    assert "| Data |" not in card() and "portrait |" not in card()
+    _evaluation(trained.parent / "evaluation", "another")
+    _prepared(tmp_path / "run/prepared", trained, ben=["1" * 64])
+    assert "| Data |" not in card() and "portrait |" not in card() and "![" not in card()
+    data = _prepared(tmp_path / "run/prepared", trained)
+    assert "| Data |" not in card()  # prepared after all that is there was made: of whatever looks
+    _evaluation(trained.parent / "evaluation", digest)
+    assert f"| Data | `{data}`" in card() and "| portrait | 0.51 (" in card() and "![portrait](pictures/1.png)" in card()
+
+
+def test_the_card_beside_an_adapter_shows_its_portraits_and_names_the_files_of_three_tools(trained: Path, tmp_path: Path) -> None:
+    before = read_manifest(trained, "adapter"), content_hash(trained)
+    _prepared(tmp_path / "run/prepared", trained)
+    _evaluation(trained.parent / "evaluation", adapters.tensor_hash(adapters.read(trained).tensors))
+    path = beside(trained)
+    card = path.read_text()
+    assert path == trained.parent / "README.md" and path.samefile(tmp_path / "run/seed-3/README.md")
+    assert (read_manifest(trained, "adapter", verify=True), content_hash(trained)) == before
+    pictures = re.findall(r"!\[portrait\]\((.*?)\)", card)
+    assert pictures == ["evaluation/images/0001.png", "evaluation/images/0000.png"]
+    assert all((path.parent / picture).is_file() for picture in pictures)
+    for fact in (content_hash(tmp_path / "run/prepared"), "| portrait | 0.51 (", "Apache-2.0, commercial use allowed"):
+        assert fact in card
+    assert 'pipe.load_lora_weights("adapter", weight_name="pytorch_lora_weights.safetensors")' in card
+    assert "magicapture adapter export adapter --to kohya --name magicapture --out FOLDER" in card
+    for tool in (
+        "AUTOMATIC1111**: `magicapture.safetensors` into `models/Lora`",
+        "ComfyUI**: `magicapture.safetensors` into `models/loras`",
+    ):
+        assert f"**{tool}" in card
+    assert page_tag(before[0]["subjects"]) in card  # by which `magicapture purge` finds it
 
 
 def test_a_token_of_several_vectors_is_one_file_and_generates_the_same(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from magicapture import adapters
 from magicapture.adapters import AdapterError
-from magicapture.adapters.export import export
+from magicapture.adapters.export import beside, export
 from magicapture.adapters.operations import describe, import_lora, merge, new_artifact, resize, scale
 from magicapture.artifacts import ArtifactError, read_manifest, write_json
 from magicapture.backbones import load_backbone
@@ -104,12 +104,17 @@ def test_a_models_own_weights_are_exported_as_a_whole_model(pack: Pack, tmp_path
     tokens = write_adapter(tmp_path / "tokens", pack, backbone)
     export(tokens, tmp_path / "embeddings", "kohya", "anna")
     assert {path.name for path in (tmp_path / "embeddings").glob("*.safetensors")} == {"anna-V1.safetensors", "anna-V2.safetensors"}
+    card = beside(tokens).read_text()
+    assert 'load_file("tokens/tokens.safetensors")' in card and "load_lora" not in card and "--to kohya" in card
     groups = adapters.unfreeze(backbone, "all")
     with torch.no_grad():
         for parameter in (*groups.unet, *groups.text):
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     adapter = write_adapter(tmp_path / "adapter", pack, backbone)
     export(adapter, tmp_path / "full", "pipeline")
+    for card in (beside(adapter).read_text(), (tmp_path / "full/README.md").read_text()):
+        assert "which LoRA files cannot hold" in card and "--to kohya" not in card
+    assert "magicapture adapter export adapter --to pipeline" in beside(adapter).read_text()
     noise, timesteps = noise_of(backbone.latent_channels, backbone.latent_size)
     with torch.no_grad():
         found = stock_prediction(stock_pipeline(tmp_path / "full"), noise, timesteps, [PROMPT] * 2)

@@ -125,10 +125,11 @@ def test_an_exported_model_does_not_make_the_pack_hers(tmp_path: Path) -> None:
     ("whose", "kind"),
     [({"anna": []}, "page"), ({"annie": ["1"]}, "page"), ({"ben": ["2", "3"]}, None), ({"ben": ["2"]}, None), ({'b"><b': ["2"]}, None)],
 )
-def test_a_page_is_told_by_its_tag(whose: dict[str, list[str]], kind: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "before"), [("gallery.html", "<head>"), ("README.md", "# A model card\n" * 400)])
+def test_a_page_is_told_by_its_tag(whose: dict[str, list[str]], kind: str | None, name: str, before: str, tmp_path: Path) -> None:
     prepare(tmp_path / "set", "anna", ["1", "2"], ["1"])
-    page = tmp_path / "gallery.html"
-    page.write_text(f"<head>{page_tag(whose)}</head>")
+    page = tmp_path / name
+    page.write_text(f"{before}{page_tag(whose)}</head>")
     assert traces.manifests.page_people(page) == whose
     assert traces.find("anna", [tmp_path]).found.get(page) == kind
 

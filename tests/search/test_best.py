@@ -46,6 +46,8 @@ def test_train_searches_and_generate_keeps_the_best(tmp_path: Path) -> None:
     assert {entry["state"] for entry in record["candidates"].values()} == {"best", "stopped"}
     assert f"best: {out / record['winner'] / 'adapter'}" in said and f"search: 4 steps of training, 1.33 times one run; sheet {out}" in said
     assert (out / record["winner"] / "evaluation" / "report.html").is_file() and (out / "search.html").is_file()
+    card = (out / record["winner"] / "README.md").read_text()
+    assert "Means and 95 % intervals under protocol" in card and "![portrait](evaluation/images/" in card
     assert sorted(path.name for path in out.glob("seed-*/portraits")) == ["portraits"]  # of the winner alone
     trained, scored = (read_manifest(out / record["winner"] / kind, kind)["config"] for kind in ("adapter", "evaluation"))
     assert trained["tuning"] == scored["tuning"] and trained["tuning"]["sample_every"] == 1  # the search's own, not the 0 it was told
