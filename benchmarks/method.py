@@ -70,10 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     book.keep_pictures(case, name, folder_of(case, name, configs[name]))
                     done = book.add(row)
                     print(f"{done} of {count}, {time.monotonic() - started:.0f} s: {case.folder.relative_to(out)} {name}", flush=True)
-            report()
         except Exception:
             failed.append(f"{case.folder.relative_to(out)}:\n{traceback.format_exc()}")
             print(f"failed, and left for the next call: {failed[-1]}", file=sys.stderr, flush=True)
+        try:
+            report()
+        except Exception:  # its rows are kept, and the next pair writes it
+            print(f"the table was not written: {traceback.format_exc()}", file=sys.stderr, flush=True)
 
     def report() -> str:
         """The table of the pairs that every method has had, written too."""
@@ -171,7 +174,7 @@ def run_case(case: Case, name: str, config: Config) -> dict[str, Any]:
         key: content[key]
         for key in ("best_step", "scores", "best_hash", "last_hash", "threads", "train_seconds", "step_seconds", "examples_seen")
     }
-    row |= {"code": code(), "seed": seed_of(case), "machine": f"{machine()}, {content['machine']['device']}", "adapter": kept}
+    row |= {"code": code(), "seed": content["seed"], "machine": f"{machine()}, {content['machine']['device']}", "adapter": kept}
     return row | {"cost": json.loads((folder / "cost.json").read_text())} | measure(case.pair, case.folder, made, config)
 
 

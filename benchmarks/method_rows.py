@@ -82,8 +82,8 @@ class Results:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step, `pace`, the same as multiples of
-    MagiCapture's in the same pair on the same kind of machine, and `megabytes` (means over the pairs that they are known of).
+    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step (where one kind of machine made all
+    rows), `pace`, the same as multiples of MagiCapture's in the same pair, and `megabytes` (means over the pairs that they are known of).
 
     Rows: the methods, then "magicapture, processed", "real" (renders of the person in the look), "attributes" (person and look told in
     words) and "base" (untuned). A picture without a face is nobody's likeness: it counts 0, and in "no face".
@@ -103,7 +103,8 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         own = [row for row in rows if row["method"] == label]
         paces = [_pace(row) / _pace(other) for row in own for other in rows if _same_machine(row, other)]
         known = [row["cost"]["megabytes"] for row in own if row["cost"]["megabytes"] is not None]
-        means = {"seconds": [_pace(row) for row in own], "pace": paces, "megabytes": known}
+        alike = len({row["machine"] for row in rows}) == 1  # seconds of several machines cannot be compared
+        means = {"seconds": [_pace(row) for row in own] if alike else [], "pace": paces, "megabytes": known}
         summary[label] |= {name: float(np.mean(values)) for name, values in means.items() if values}
     return summary
 

@@ -50,8 +50,8 @@ def write_document(doc: Path | None, folder: Path, pictures: Sequence[Mapping[st
             rows = [[tile for own in shown[:4] for tile in _tiles(own[f"{name}-attention"])[:3]] for name in mapped]
             _write_sheet(folder / "attention.jpg", rows, mapped)
             text += (
-                "\n\nWhere the tokens look, of four pairs: a portrait, over it [V1], which belongs on the head, and [V2], which belongs "
-                f"on the rest:\n\n![attention maps]({folder.name}/attention.jpg)"
+                f"\n\nWhere the tokens look, of {len(shown[:4])} pairs: a portrait, over it [V1], which belongs on the head, and [V2], "
+                f"which belongs on the rest:\n\n![attention maps]({folder.name}/attention.jpg)"
             )
     if doc is not None:
         head = doc.read_text().split("\n| method |")[0].rstrip() if doc.is_file() else "# The method, measured"

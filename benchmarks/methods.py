@@ -64,9 +64,8 @@ def code() -> str:
     root, found = Path(__file__).parent.parent, hashlib.sha256()
     for pattern in (
         *(f"magicapture/{room}/**/*.py" for room in ROOMS),
-        "magicapture/stages.py",
-        "benchmarks/method_scores.py",
-        "benchmarks/pairs.py",
+        *(f"magicapture/{name}" for name in ("stages.py", "config.py", "packs/*.py")),
+        *(f"benchmarks/{name}.py" for name in ("method", "methods", "method_scores", "pairs")),
     ):
         for path in sorted(root.glob(pattern)):
             found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())

@@ -29,7 +29,7 @@ def export_(
     unet_scale: Annotated[float | None, typer.Option("--unet-scale", help="Strength in the UNet; default: generation.unet_scale.")] = None,
     text_scale: Annotated[float | None, typer.Option("--text-scale", help="In the text encoder; default: generation.text_scale.")] = None,
     evaluation: Annotated[Path | None, typer.Option("--evaluation", help="For the card: scores and pictures; default: the run's.")] = None,
-    prepared: Annotated[Path | None, typer.Option("--prepared", help="Prepared folder: its hash; default: the run's.")] = None,
+    prepared: Annotated[Path | None, typer.Option("--prepared", help="Prepared folder: its hash; default: as the adapter says.")] = None,
 ) -> None:
     """Write the adapter as other tools load it, with a model card (README.md) that says how."""
     from magicapture.adapters.export import export

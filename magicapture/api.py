@@ -48,6 +48,9 @@ class MagiCapture:
         search.candidates(config)  # what cannot be searched is refused before anything runs
         prepared = stages.preprocess(photos, looks, folder.path / "prepared", config)
         found = search.run(prepared, folder.path, config)
+        from magicapture.adapters.export import beside  # draws on torch, and importing the library shall not
+
+        beside(found.adapter)
         return Person(found.config, prepared, found.adapter, folder)
 
     def load(self, adapter: stages.Folder, prepared: stages.Folder) -> Person:
@@ -134,7 +137,7 @@ class Portraits(Sequence[Portrait]):
         Of all prompts together. As with ``generate --best`` no portrait is kept that shows no face, or not as many as its prompt names
         people: fewer than ``count`` may be left, or none. Raises what ``stages.evaluate`` raises.
         """
-        from magicapture.evaluation.ranking import choose  # draws on torch, and importing the library shall not
+        from magicapture.evaluation.ranking import choose  # as above
 
         evaluation = stages.evaluate(self.artifact, self.person.prepared, self._folder.path / "evaluation", self.config)
         ranked = json.loads((evaluation / "scores.json").read_text())["items"]

@@ -129,7 +129,7 @@ def generate(
         int | None, typer.Option("--count", "--of", min=1, help="So many pictures per prompt: seeds from the first --seed on.")
     ] = None,
     best: Annotated[
-        int | None, typer.Option("--best", min=1, help="Keep the best of each prompt's portraits, with one face; scores: evaluation/.")
+        int | None, typer.Option("--best", min=1, help="Keep a prompt's best portraits, with one face; scores: evaluation/, of all drawn/.")
     ] = None,
     prepared: Annotated[Path | None, typer.Option("--prepared", help="For --best: the prepared folder; default: that of the run.")] = None,
     post: Annotated[bool, typer.Option("--postprocess/--no-postprocess", help="Upscale and restore; denied: images/ alone.")] = True,
@@ -304,12 +304,16 @@ def _tell_plan(run: Run, as_json: bool) -> None:
     from magicapture.data import local
     from magicapture.estimate import estimate, obstacles
     from magicapture.references.decode import scan_concepts
+    from magicapture.references.errors import ReferencesError
 
     stops = obstacles(run.config, run.photos, run.looks, run.out)
     counts = []
     for place, what in ((run.photos, "photos"), (run.looks, "looks")):
-        with local(place) as folder:
-            counts.append([len(found) for found in scan_concepts(folder, what).values()])
+        try:
+            with local(place) as folder:
+                counts.append([len(found) for found in scan_concepts(folder, what).values()])
+        except ReferencesError:  # one of the obstacles
+            counts.append([0])
     plan = estimate(run.config, sum(map(sum, counts)), len(counts[0]) * len(counts[1]))
     if as_json:
         told = {"photos": run.photos, "looks": run.looks, "out": str(run.out), "seeds": run.seeds, "register": run.register}
@@ -322,7 +326,7 @@ def _tell_plan(run: Run, as_json: bool) -> None:
     if plan.times != 1:
         typer.echo(f"search: {plan.times:.2f} times the training steps of one run")
     if plan.seconds is not None:
-        unit = "min of one core" if "CPU seconds" in plan.how else "min"
+        unit = "min of one core" if plan.unit.startswith("CPU") else "min"
         typer.echo(f"together {plan.seconds / 60:.1f} {unit}, {plan.memory:.1f} GB of memory")
     typer.echo(f"estimate: {plan.how}")
     for stop in stops:

@@ -72,7 +72,7 @@ class Augment(Section):
 class Inversion(Section):
     """Phase 1: textual inversion of the special tokens (paper, eq. 9)."""
 
-    steps: int = Field(1200, ge=0, description="Optimiser updates, which several subjects or looks share (paper 1200; 1600 is also fine; 0: the tokens stay as they start, as DreamBooth's).")
+    steps: int = Field(1200, ge=0, description="Optimiser updates, which several subjects or looks share (paper 1200; 1600 is also fine; 0: tuning begins with the tokens as they start, as DreamBooth's).")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="Of the token embeddings; final, never rescaled (paper 5e-4).")
     weight_decay: float = Field(0.0, ge=0, description="On the token embeddings (original 0).")
     source_initialiser: str = Field("person", description="Word whose embedding starts [V1], or [V1:name] of every subject (paper); empty: Gaussian, as for [V2].")

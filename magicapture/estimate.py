@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from magicapture.config import Config
 from magicapture.data import is_address
-from magicapture.packs import load_pack
+from magicapture.packs import PackError, load_pack
 from magicapture.search import planned
 
 MEASURED = Path(__file__).parent / "measured.json"
@@ -38,44 +40,46 @@ class Estimate:
     seconds: float | None
     memory: float | None  # GB
     how: str  # how it was estimated, or why not
+    unit: str  # of the seconds
     times: float = 1.0  # training steps, of a search as multiples of those of one run
 
 
 def estimate(config: Config, pictures: int = 10, concepts: int = 1) -> Estimate:
     """Of a run: ``pictures`` photos and looks together, ``concepts`` pairs of person and look; of a search all that it plans."""
-    costs, how = _costs(config)
+    costs, unit, how = _costs(config)
     works = [
         Work(stage, does, files, counts, None if costs is None else sum(costs[kind] * count for kind, count in counts.items()))
         for stage, does, files, counts in _works(config, pictures, concepts)
     ]
     seconds = None if costs is None else sum(work.seconds or 0.0 for work in works)
-    return Estimate(works, seconds, None if costs is None else costs["memory_gb"], how, _times(config))
+    return Estimate(works, seconds, None if costs is None else costs["memory_gb"], how, unit, _times(config))
 
 
 def obstacles(config: Config, photos: str, looks: str, out: Path) -> list[str]:
     """What would stop a run before its first step, as far as a look at files tells; empty: nothing.
 
     Folders without pictures, or that cannot be a run's together; weights that are not there; no CUDA device where one is asked for; an
-    ``out`` that cannot be written to. Nothing is fetched for it, and no hash is taken. Raises PackError for a pack that is none.
+    ``out`` that cannot be written to. Nothing is fetched or hashed for it. Raises PackError for a pack that is none.
     """
     from magicapture.references.decode import check_folders, scan_concepts
     from magicapture.references.errors import ReferencesError
 
     found = []
     folders = {what: Path(place) for what, place in (("photos", photos), ("looks", looks)) if not is_address(place)}
-    try:
-        for what, folder in folders.items():
-            scan_concepts(folder, what)
-        if len(folders) == 2:
-            check_folders(folders["photos"], folders["looks"], out)
-    except ReferencesError as error:
-        found.append(str(error))
+    checks: list[Callable[[], object]] = [partial(scan_concepts, folder, what) for what, folder in folders.items()]
+    if len(folders) == 2:
+        checks.append(partial(check_folders, folders["photos"], folders["looks"], out / "prepared"))
     pack = load_pack(config.pack)
-    needed = f"{config.tuning.recogniser}_torch" if config.tuning.lambda_identity else ""
+    if _uses_identity(config):
+        checks.append(partial(pack.path, f"{config.tuning.recogniser}_torch"))
+    for check in checks:
+        try:
+            check()
+        except (ReferencesError, PackError) as error:
+            found.append(str(error))
     missing: dict[str, list[str]] = {}
-    for role in pack.missing():
-        if role == needed or not pack.role(role).optional:
-            missing.setdefault(pack.remedy(role), []).append(role)
+    for role in sorted(_roles(config) & set(pack.missing())):
+        missing.setdefault(pack.remedy(role), []).append(role)
     found += [f"pack {pack.name!r}: no {', '.join(roles)}; {remedy}" for remedy, roles in missing.items()]
     if config.device == "cuda":
         from magicapture.backbones import BackboneError, resolve_device
@@ -88,6 +92,19 @@ def obstacles(config: Config, photos: str, looks: str, out: Path) -> list[str]:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         found.append(f"out ({out}): {place} is no folder that can be written to; give another")
     return found
+
+
+def _roles(config: Config) -> set[str]:
+    """The pack's roles that a run reads, but for the network of the identity loss."""
+    tuning, finishing = config.tuning, config.postprocessing
+    of_things = tuning.composed and bool(tuning.lambda_structure or tuning.lambda_contrast or tuning.lambda_appearance)
+    used = {"upscaler": finishing.upscale, "restorer": finishing.restore, "structure": of_things}
+    faces = () if config.preprocess.region == "object" else ("detector", "parser", "recogniser", "judge", "referee")
+    return {"diffusion", "clip", "aesthetic", *faces, *(role for role, wanted in used.items() if wanted)}
+
+
+def _uses_identity(config: Config) -> bool:
+    return config.tuning.lambda_identity > 0 and config.tuning.composed
 
 
 def _works(config: Config, pictures: int, concepts: int) -> list[tuple[str, str, str, dict[str, float]]]:
@@ -149,17 +166,15 @@ def _checks(config: Config, steps: int) -> int:
     return -(-steps // every) if every else 1
 
 
-def _costs(config: Config) -> tuple[dict[str, float] | None, str]:
-    """Seconds of each kind of work, and how they were measured."""
-    from magicapture.packs import load_pack
-
+def _costs(config: Config) -> tuple[dict[str, float] | None, str, str]:
+    """Seconds of each kind of work, their unit, and how they were measured."""
     pack = load_pack(config.pack)
     measured = json.loads(MEASURED.read_text())
     entry = next((entry for entry in measured if entry["pack"] == pack.name and config.device in (entry["device"], "auto")), None)
     if entry is None:
         known = ", ".join(f"{each['pack']} on {each['device']}" for each in measured)
-        return (None, f"pack {pack.name} on {config.device}: not measured (measured: {known}); python -m benchmarks.needs does")
+        return None, "", (f"pack {pack.name} on {config.device}: not measured (measured: {known}); python -m benchmarks.needs does")
     how = f"{entry['unit']} of {entry['machine']}, measured {entry['date']} with pack {entry['pack']}, times this run's counts"
     if entry["load"] > entry["cores"]:
         how += f"; that machine was busy (load {entry['load']:g} on {entry['cores']} cores), an idle one is faster"
-    return entry["costs"], how
+    return entry["costs"], entry["unit"], how

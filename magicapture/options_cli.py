@@ -25,7 +25,7 @@ class Once(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         pairs = [zip(option.opts, option.secondary_opts, strict=False) for option in self.params]
         args = list(self._plain(args, {name: denied for own in pairs for name, denied in own}))
-        order = self.make_parser(ctx).parse_args(args=list(args))[2]
+        order = [] if ctx.resilient_parsing else self.make_parser(ctx).parse_args(args=list(args))[2]  # resilient: shell completion
         for option in self.params:
             if option.param_type_name == "option" and not getattr(option, "multiple", False) and order.count(option) > 1:
                 raise OptionsError(f"{' / '.join(option.opts)} was given {order.count(option)} times; give it once")
@@ -37,6 +37,9 @@ class Once(TyperCommand):
         waiting = list(reversed(args))
         while waiting:
             arg = waiting.pop()
+            if arg == "--":
+                yield from (arg, *reversed(waiting))
+                return
             name, sign, value = arg.replace("_", "-").partition("=")
             if name in denied and not sign and waiting and waiting[-1].lower() in ("true", "false"):
                 value = waiting.pop()

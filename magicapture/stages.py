@@ -118,7 +118,8 @@ def tune(
     - content: ``pack``, ``pack_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the last two sha256; null
       without identity loss), ``lora`` {rank, alpha}, ``inversion_steps`` (of the tokens), ``best_step``, ``last_step``, ``scores``
       [{step, judge}] (of objects by the role structure: ``training.validation.ObjectScore``), ``best_hash``,
-      ``last_hash`` (of tensors), ``descriptions``, ``seed``, ``train_seconds``
+      ``last_hash`` (of tensors), ``data`` (hash of the prepared pictures), ``descriptions``, ``seed``, ``train_seconds``, ``step_seconds``
+      (of them in optimiser updates)
     """
     from magicapture.training import tuning
 

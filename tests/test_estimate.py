@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from magicapture import estimate as estimates
 from magicapture.cli import app
 from magicapture.config import load_config
-from magicapture.estimate import MEASURED, estimate
+from magicapture.estimate import MEASURED, estimate, obstacles
+from magicapture.packs import load_pack
 from magicapture.world.samples import write_samples
 
 KINDS = {"open", "photo", "inversion_row", "tuning_row", "picture_step", "finish", "score", "memory_gb"}
@@ -32,11 +35,13 @@ def test_a_dry_run_says_what_stands_in_the_way(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("MAGICAPTURE_PACKS", str(tmp_path / "packs"))
     write_samples(tmp_path, count=1, size=64)
     (tmp_path / "file").write_text("taken")
+    shutil.copytree(tmp_path / "person", tmp_path / "run/prepared/photos")
     person, look, out = (str(tmp_path / name) for name in ("person", "look", "out"))
     for arguments, said in (
         ([person, look, "--out", out], ""),
         ([person, person, "--out", out], "photos and looks are the same folder"),
-        ([person, look, "--out", str(tmp_path)], "holds the photos folder and would replace it"),
+        ([person, look, "--out", str(tmp_path)], ""),
+        ([str(tmp_path / "run/prepared/photos"), look, "--out", str(tmp_path / "run")], "holds the photos folder and would replace it"),
         ([person, look, "--out", str(tmp_path / "file/out")], "is no folder that can be written to"),
         ([person, look, "--out", out, "--preset", "sd15"], "magicapture packs fetch sd15"),
     ):
@@ -44,10 +49,33 @@ def test_a_dry_run_says_what_stands_in_the_way(tmp_path: Path, monkeypatch: pyte
         assert (result.exit_code, bool(said)) in ((0, False), (2, True)), result.output
         assert said in result.stderr and ("cannot start: " in result.stderr) == bool(said)
         assert "together" in result.stdout or "sd15" in arguments  # the plan is told all the same
+    result = CliRunner().invoke(app, ["train", str(tmp_path / "no"), str(tmp_path / "none"), "--out", out, "--dry-run", "--json"])
+    assert result.exit_code == 2 and [text.split(" does")[0] for text in json.loads(result.stdout)["obstacles"]] == [
+        f"the photos folder {tmp_path / 'no'}", f"the looks folder {tmp_path / 'none'}"
+    ]  # fmt: skip
     if not torch.cuda.is_available():
         result = CliRunner().invoke(app, ["train", person, look, "--out", out, "--device", "cuda", "--dry-run", "--json"])
         assert result.exit_code == 2 and "sees no CUDA device" in json.loads(result.stdout)["obstacles"][0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_stopped_by_the_weights_it_reads_alone(tmp_path: Path) -> None:
+    write_samples(tmp_path, count=1, size=64)
+    folder = shutil.copytree(load_pack("mini").folder, tmp_path / "pack")
+    content = yaml.safe_load((folder / "pack.yaml").read_text())
+    for role in ("recogniser_torch", "restorer", "structure"):
+        (folder / content["roles"][role]["path"]).rename(tmp_path / role)
+    places = (str(tmp_path / "person"), str(tmp_path / "look"), tmp_path / "out")
+
+    def told(*knobs: str) -> str:
+        return "; ".join(obstacles(load_config("mini", [f"pack={folder}", *knobs]), *places))
+
+    assert "recogniser_torch is missing" in told() and "no restorer" in told() and "structure" not in told()
+    for knob in ("tuning.lambda_identity=0", "tuning.composed=false"):
+        assert "recogniser_torch" not in told(knob) and told(knob, "postprocessing.restore=false") == ""
+    assert "no role 'adaface_torch'" in told("tuning.recogniser=adaface")
+    things = ("preprocess.region=object", "tuning.lambda_identity=0", "tuning.lambda_structure=0.1", "postprocessing.restore=false")
+    assert "no structure" in told(*things)
 
 
 def test_what_is_kept_as_measured_is_complete() -> None:
@@ -116,4 +144,4 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
     (tmp_path / "empty").mkdir()
     result = CliRunner().invoke(app, ["train", str(tmp_path / "empty"), *places[1:], "--dry-run"])
-    assert "holds no files" in str(result.exception)
+    assert result.exit_code == 2 and "holds no files" in result.stderr

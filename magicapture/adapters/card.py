@@ -13,7 +13,7 @@ from magicapture.adapters.layers import layers_of, tokens_of
 from magicapture.backbones.sampling import SAMPLERS
 from magicapture.backbones.tokens import parts_of, spelt_out
 from magicapture.config import load_config
-from magicapture.faces.concepts import spread
+from magicapture.faces.concepts import TOKENS, of_side, spread
 from magicapture.packs import Pack
 
 Target = Literal["diffusers", "kohya", "pipeline"]
@@ -73,7 +73,7 @@ def card(facts: Facts) -> str:
 
 {pictures}
 
-A person and a look, learnt by MagiCapture; {_files(facts)}
+{_learnt(facts)}, learnt by MagiCapture; {_files(facts)}
 
 | | |
 | --- | --- |
@@ -83,8 +83,22 @@ A person and a look, learnt by MagiCapture; {_files(facts)}
 ## Load it
 
 {_tools(facts)}
-It shows one person's face. Use it with that person's consent only.
-"""
+{_consent(facts)}"""
+
+
+def _of_things(facts: Facts) -> bool:
+    return facts.manifest["config"].get("preprocess", {}).get("region") == "object"
+
+
+def _learnt(facts: Facts) -> str:
+    tokens = {name.removesuffix(".clip_l").removesuffix(".clip_g") for name in tokens_of(facts.stored)}
+    subjects, looks = (len(of_side(tokens, plain)) for plain in TOKENS)
+    one, several = ("A thing", "things") if _of_things(facts) else ("A person", "people")
+    return f"{one if subjects < 2 else f'{subjects} {several}'} and {'a look' if looks < 2 else f'{looks} looks'}"
+
+
+def _consent(facts: Facts) -> str:
+    return "" if _of_things(facts) else "It shows the faces of people. Use it with the consent of everyone it shows only.\n"
 
 
 def prediction_type(pack: Pack) -> str:

@@ -33,7 +33,7 @@ from magicapture.adapters.files import (
 from magicapture.adapters.formats import to_diffusers, to_kohya
 from magicapture.adapters.layers import layers_of, tokens_of
 from magicapture.adapters.operations import new_artifact, open_adapter, pack_of
-from magicapture.artifacts import content_hash, kind_of, lineage_key, page_tag, read_manifest, subjects_of, write_bytes, write_text
+from magicapture.artifacts import ArtifactError, content_hash, lineage_key, page_tag, read_manifest, subjects_of, write_bytes, write_text
 from magicapture.backbones.quiet import no_progress_bar
 from magicapture.packs import Pack
 
@@ -58,8 +58,9 @@ def export(
     - pipeline: a stock diffusers model folder, the LoRA merged into its weights (fp32) at the scales, tokens in tokenizer and text encoder
 
     Scales default to those the adapter's configuration generates with; files of LoRA hold it as trained, and the card says the scales.
-    ``evaluation`` (of this very adapter) gives the card scores and pictures, ``prepared`` the hash of the data; None: those that
-    `magicapture train` left in the adapter's run, if they are this adapter's. Raises AdapterError, ArtifactError, PackError.
+    ``evaluation`` (of this very adapter) gives the card scores and pictures; None: the one that `magicapture train` left in the run, if it
+    is this adapter's. ``prepared`` gives the hash of the data; None: as the adapter remembers it. Raises AdapterError, ArtifactError,
+    PackError.
     """
     if not _NAME.fullmatch(name):
         raise AdapterError(f"name {name!r}: expected letters, digits, - and _, since it is a file's name and a word in prompts")
@@ -124,28 +125,19 @@ def _facts(
     scales = Scales(*(knobs[key] if given is None else given for key, given in (("unet_scale", unet_scale), ("text_scale", text_scale))))
     evaluation = _its_evaluation(adapter, digest) if evaluation is None else evaluation
     scores = _scores(evaluation, digest) if evaluation is not None else None
-    prepared = _its_photos(adapter, manifest, evaluation) if prepared is None else prepared
-    data = content_hash(prepared) if prepared is not None and read_manifest(prepared, "prepared") else ""
+    data = content_hash(prepared) if prepared is not None and read_manifest(prepared, "prepared") else manifest["content"].get("data", "")
     facts = card.Facts(name, None, ".", pack, manifest, stored, digest, scales, scores, data, (), ())
     return facts, _pictures(adapter, evaluation, manifest)
 
 
 def _its_evaluation(adapter: Path, digest: str) -> Path | None:
-    """The one that `magicapture train` leaves beside the adapter's folder, if its portraits were drawn with these very tensors."""
+    """The one that `magicapture train` leaves beside the adapter's folder, if it is whole and its portraits are of these very tensors."""
     folder = adapter.resolve().parent / "evaluation"
-    ours = kind_of(folder) == "evaluation" and _drawn_with(read_manifest(folder, "evaluation")["content"]) == digest
-    return folder if ours else None
-
-
-def _its_photos(adapter: Path, manifest: Mapping[str, Any], evaluation: str | Path | None) -> Path | None:
-    """The prepared set of the adapter's run, if it is of the same people's photos, and not newer than all that was made of it: other looks
-    may have been prepared there since."""
-    folder, whose = adapter.resolve().parent.parent / "prepared", subjects_of(manifest)
-    if not whose or kind_of(folder) != "prepared":
+    try:
+        ours = _drawn_with(read_manifest(folder, "evaluation", verify=True)["content"]) == digest
+    except ArtifactError:
         return None
-    prepared = read_manifest(folder, "prepared")
-    made = [each["made"]["time"] for each in (manifest, *([] if evaluation is None else [read_manifest(evaluation, "evaluation")]))]
-    return folder if subjects_of(prepared) == whose and prepared["made"]["time"] <= max(made) else None
+    return folder if ours else None
 
 
 def _embeddings(tokens: Mapping[str, Tensor], files: Mapping[str, Path]) -> None:

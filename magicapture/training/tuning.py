@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from magicapture import adapters
-from magicapture.artifacts import read_manifest, subjects_of, writing
+from magicapture.artifacts import content_hash, read_manifest, subjects_of, writing
 from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
 from magicapture.backbones.structure import load_structure
@@ -82,6 +82,7 @@ def run(
                 "scores": progress.scores,
                 "best_hash": best_hash,
                 "last_hash": last_hash,
+                "data": content_hash(session.prepared.folder),
                 "descriptions": dict(session.prepared.descriptions),
                 "seed": seed,
                 "train_seconds": round(progress.seconds, 2),

@@ -36,6 +36,9 @@ def tuned_of(pack: Pack, seed: int = 7, rank: int = 4, alpha: float = 2.0, stren
     return backbone
 
 
+DATA = "fedcba9876543210"
+
+
 def write_adapter(folder: Path, pack: Pack, backbone: Backbone, *overrides: str) -> Path:
     """An ``adapter/1`` artifact, as the tuning stage writes them, without what training leaves behind; of a person called as its folder."""
     config, whose = config_of(pack, *overrides).model_dump(mode="json"), {folder.name: ["0" * 64]}
@@ -44,7 +47,7 @@ def write_adapter(folder: Path, pack: Pack, backbone: Backbone, *overrides: str)
         digest = adapters.tensor_hash(adapters.tensors(backbone))
         draft.content = {
             "pack": pack.name, "pack_digest": pack.digest(), "recogniser": None, "trainable": "lora", "descriptions": {}, "seed": 3,
-            "best_step": 80, "last_step": 100, "best_hash": digest, "last_hash": digest, "scores": [],
+            "best_step": 80, "last_step": 100, "best_hash": digest, "last_hash": digest, "scores": [], "data": DATA,
         }  # fmt: skip
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,17 @@ from magicapture.backbones import load_backbone
 from magicapture.backbones.sampling import denoise
 from magicapture.evaluation.ranking import summaries
 from magicapture.packs import Pack
-from tests.adapters.artifact import PROMPT, config_of, latents_here, latents_of, load_embeddings, stock_pipeline, tuned_of, write_adapter
+from tests.adapters.artifact import (
+    DATA,
+    PROMPT,
+    config_of,
+    latents_here,
+    latents_of,
+    load_embeddings,
+    stock_pipeline,
+    tuned_of,
+    write_adapter,
+)
 from tests.backbones.tinysd import write_pack as write_sd1
 from tests.tinyfamilies import into_stock, write_pack
 
@@ -142,13 +153,6 @@ def _evaluation(folder: Path, digest: str) -> Path:
     return folder
 
 
-def _prepared(folder: Path, adapter: Path, **others: list[str]) -> str:
-    """The hash of a set of an adapter's people (or of ``others``)."""
-    with writing(folder, "prepared/1", subjects=others or read_manifest(adapter, "adapter")["subjects"]) as draft:
-        (draft.path / "a").touch()
-    return content_hash(folder)
-
-
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """An adapter where `magicapture train` leaves it, as yet alone."""
@@ -160,7 +164,8 @@ def trained(tmp_path: Path) -> Path:
 def test_the_card_says_scores_pictures_licence_and_data(trained: Path, tmp_path: Path) -> None:
     adapter, digest = trained, adapters.tensor_hash(adapters.read(trained).tensors)
     _evaluation(tmp_path / "evaluation", digest)
-    _prepared(tmp_path / "prepared", adapter)
+    with writing(tmp_path / "prepared", "prepared/1", subjects=read_manifest(adapter, "adapter")["subjects"]) as draft:
+        (draft.path / "a").touch()
     with pytest.raises(AdapterError, match="is the evaluation of another adapter"):
         export(adapter, tmp_path / "out", "kohya", "anna", evaluation=_evaluation(tmp_path / "foreign", "another"))
     out = export(
@@ -177,27 +182,23 @@ def test_the_card_says_scores_pictures_licence_and_data(trained: Path, tmp_path:
         assert best.getpixel((0, 0)) == 255
 
 
-def test_what_is_not_given_is_found_in_the_adapters_run_if_it_is_of_this_adapter(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_given_is_the_adapters_own(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def card() -> str:
         return (export("adapter", tmp_path / "out", "diffusers") / "README.md").read_text()
 
     monkeypatch.chdir(trained.parent)
-    digest = adapters.tensor_hash(adapters.read(trained).tensors)
-    assert "| Data |" not in card() and "portrait |" not in card()
-    _evaluation(trained.parent / "evaluation", "another")
-    _prepared(tmp_path / "run/prepared", trained, ben=["1" * 64])
-    assert "| Data |" not in card() and "portrait |" not in card() and "![" not in card()
-    data = _prepared(tmp_path / "run/prepared", trained)
-    assert "| Data |" not in card()  # prepared after all that is there was made: of whatever looks
-    _evaluation(trained.parent / "evaluation", digest)
-    assert f"| Data | `{data}`" in card() and "| portrait | 0.51 (" in card() and "![portrait](pictures/1.png)" in card()
+    assert f"| Data | `{DATA}`" in card() and "portrait |" not in card()
+    evaluation = _evaluation(trained.parent / "evaluation", "another")
+    assert "portrait |" not in card() and "![" not in card()
+    shutil.rmtree(evaluation)
+    _evaluation(evaluation, adapters.tensor_hash(adapters.read(trained).tensors))
+    assert "| portrait | 0.51 (" in card() and "![portrait](pictures/1.png)" in card()
+    (evaluation / "scores.json").unlink()
+    assert "portrait |" not in card()  # it is not whole, and nobody asked for it
 
 
 def test_the_card_beside_an_adapter_shows_its_portraits_and_names_the_files_of_three_tools(trained: Path, tmp_path: Path) -> None:
     before = read_manifest(trained, "adapter"), content_hash(trained)
-    _prepared(tmp_path / "run/prepared", trained)
     _evaluation(trained.parent / "evaluation", adapters.tensor_hash(adapters.read(trained).tensors))
     path = beside(trained)
     card = path.read_text()
@@ -206,7 +207,13 @@ def test_the_card_beside_an_adapter_shows_its_portraits_and_names_the_files_of_t
     pictures = re.findall(r"!\[portrait\]\((.*?)\)", card)
     assert pictures == ["evaluation/images/0001.png", "evaluation/images/0000.png"]
     assert all((path.parent / picture).is_file() for picture in pictures)
-    for fact in (content_hash(tmp_path / "run/prepared"), "| portrait | 0.51 (", "Apache-2.0, commercial use allowed"):
+    for fact in (
+        DATA,
+        "A person and a look, learnt by MagiCapture",
+        "consent of everyone",
+        "| portrait | 0.51 (",
+        "Apache-2.0, commercial use allowed",
+    ):
         assert fact in card
     assert 'pipe.load_lora_weights("adapter", weight_name="pytorch_lora_weights.safetensors")' in card
     assert "magicapture adapter export adapter --to kohya --name magicapture --out FOLDER" in card
@@ -216,6 +223,19 @@ def test_the_card_beside_an_adapter_shows_its_portraits_and_names_the_files_of_t
     ):
         assert f"**{tool}" in card
     assert page_tag(before[0]["subjects"]) in card  # by which `magicapture purge` finds it
+
+
+def test_the_card_of_a_thing_and_of_several_says_so(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    thing = write_adapter(tmp_path / "vase/adapter", pack, tuned_of(pack), "preprocess.region=object")
+    card = beside(thing).read_text()
+    assert "A thing and a look, learnt" in card and "consent" not in card
+    backbone = tuned_of(pack)
+    for name in ("[V1:anna]", "[V1:ben]"):
+        backbone.tokens.add(name, torch.zeros(backbone.tokens.width))
+    del backbone.tokens.vectors["[V1]"]
+    assert "2 people and a look, learnt" in beside(write_adapter(tmp_path / "both/adapter", pack, backbone)).read_text()
 
 
 def test_a_token_of_several_vectors_is_one_file_and_generates_the_same(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from benchmarks.method_scores import collapsed
 from benchmarks.method_sheet import differences, table, tiles
 from benchmarks.methods import PROCESSED
 from magicapture.artifacts import writing
+from magicapture.world.samples import write_samples
 
 
 def test_every_method_is_a_configuration_of_both_bases() -> None:
@@ -170,6 +171,7 @@ def test_tiles_are_kept_small_and_the_first_is_cut_out_again(tmp_path: Path) -> 
     assert Image.open(BytesIO(tiles([np.zeros((512, 512, 3), np.uint8)]))).size == (1024, 128)
 
 
+@pytest.mark.timeout(900)
 def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     doc = tmp_path / "docs/method.md"
     arguments = [str(tmp_path / "out"), "--quick", "--methods", "magicapture", "no-composed", "custom-diffusion", "--doc", str(doc)]
@@ -205,14 +207,14 @@ def test_a_quick_table_is_made_and_not_made_again(tmp_path: Path, capsys: pytest
     assert (tmp_path / "docs/method/results.jsonl").read_text() == kept
     with pytest.raises(SystemExit, match="results of other options"):
         method.main([str(tmp_path / "other"), *arguments[1:], "--set", "tuning.lambda_identity=0.1"])
-    _folders_of_pictures(tmp_path, capsys)
 
 
-def _folders_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same command on real pictures: ann's are there, bob's cannot be read, which stops nobody else."""
-    case = tmp_path / "old/look-0/person-0"
-    shutil.copytree(case / "photos", tmp_path / "people/ann")
-    shutil.copytree(case / "looks", tmp_path / "styles/noir")
+@pytest.mark.timeout(900)
+def test_real_pictures_in_folders_and_one_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ann's are there, Bob's cannot be read, which stops nobody else."""
+    write_samples(tmp_path / "data", count=2, size=128)
+    shutil.copytree(tmp_path / "data/person", tmp_path / "people/ann")
+    shutil.copytree(tmp_path / "data/look", tmp_path / "styles/noir")
     (tmp_path / "people/bob").mkdir()
     (tmp_path / "people/bob/0.png").write_text("no picture")
     folders = ["--people", str(tmp_path / "people"), "--looks", str(tmp_path / "styles")]
