@@ -1,9 +1,10 @@
-"""How long `make run` takes and how much memory it needs, the first time and again, and how long `magicapture --help` takes.
+"""What a user waits for: `make run` the first time and again, a folder of pictures to portraits, `magicapture check` and `--help`.
 
     git clone . /tmp/fresh && python -m benchmarks.run_time /tmp/fresh runs/run_time.json
 
-Installation and data (`make data`) come first and are not counted. Memory is the greatest sum, over all processes of the
-command, of proportional set sizes (shared pages counted once), sampled twice a second. Linux only.
+Installation and data (`make data`) come first and are not counted; the pictures are JPEGs of 512 px of a rendered person, drawn before.
+Memory is the greatest sum, over all processes of the command, of proportional set sizes (shared pages counted once), sampled twice a
+second. Linux only.
 """
 
 from __future__ import annotations
@@ -12,16 +13,23 @@ import argparse
 import os
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from magicapture.artifacts import write_json
+from PIL import Image
 
-#: What issue 2 asks for on two cores.
-BOUNDS = {"first run, s": 480.0, "first run, GB": 6.0, "second run, s": 30.0, "help, s": 0.5}
+from magicapture.artifacts import write_json
+from magicapture.world.samples import write_samples
+
+#: What is asked for on two cores.
+BOUNDS = {
+    "first run, s": 480.0, "first run, GB": 6.0, "second run, s": 30.0, "train, s": 300.0, "check 20 photos, s": 5.0, "help, s": 0.5,
+}  # fmt: skip
+PERSON, LOOK = 7000321, ("neon", 5)
 _PERIOD = 0.5
 
 
@@ -80,6 +88,14 @@ def median_seconds(command: Sequence[str], folder: Path, times: int = 7) -> floa
     return statistics.median(seconds[1:])
 
 
+def draw(folder: Path, count: int) -> None:
+    """``folder/person`` and ``folder/look``: ``count`` JPEGs of 512 px each."""
+    write_samples(folder, PERSON, LOOK, count, 512)
+    for path in folder.glob("*/*.png"):
+        Image.open(path).convert("RGB").save(path.with_suffix(".jpg"), quality=92)
+        path.unlink()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns 1 when a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,17 +110,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subprocess.run(["make", "data"], cwd=checkout, check=True, stdout=2)
     first = measure(["make", "run"], checkout)
     second = measure(["make", "run"], checkout)
+    tool = str(checkout / ".venv/bin/magicapture")
+    with tempfile.TemporaryDirectory() as scratch:
+        few, many = Path(scratch) / "few", Path(scratch) / "many"
+        for folder, count in ((few, 5), (many, 20)):
+            draw(folder, count)
+        trained = measure([tool, "train", str(few / "person"), str(few / "look"), "--out", str(few / "run")], checkout)
+        checked = median_seconds([tool, "check", str(many / "person")], checkout, times=3)
     figures = {
         "first run, s": first.seconds,
         "first run, GB": first.memory / 1e9,
         "second run, s": second.seconds,
-        "help, s": median_seconds([str(checkout / ".venv/bin/magicapture"), "--help"], checkout),
+        "train, s": trained.seconds,
+        "check 20 photos, s": checked,
+        "help, s": median_seconds([tool, "--help"], checkout),
     }
     write_json(
         options.results, {"figures": figures, "bounds": BOUNDS, "cores": os.cpu_count(), "first": asdict(first), "second": asdict(second)}
     )
     for name, value in figures.items():
-        print(f"{name:15} {value:8.2f}   (at most {BOUNDS[name]:g}){'' if value <= BOUNDS[name] else '   MISSED'}")
+        print(f"{name:18} {value:8.2f}   (at most {BOUNDS[name]:g}){'' if value <= BOUNDS[name] else '   MISSED'}")
     return int(any(value > BOUNDS[name] for name, value in figures.items()))
 
 
