@@ -23,7 +23,8 @@ from pathlib import Path
 from PIL import Image
 
 from magicapture.artifacts import write_json
-from magicapture.world.samples import write_samples
+from magicapture.world.people import Person
+from magicapture.world.samples import write_person, write_samples
 
 #: What is asked for on two cores.
 BOUNDS = {
@@ -88,9 +89,10 @@ def median_seconds(command: Sequence[str], folder: Path, times: int = 7) -> floa
     return statistics.median(seconds[1:])
 
 
-def draw(folder: Path, count: int) -> None:
-    """``folder/person`` and ``folder/look``: ``count`` JPEGs of 512 px each."""
-    write_samples(folder, PERSON, LOOK, count, 512)
+def draw(folder: Path) -> None:
+    """JPEGs of 512 px: five in ``folder/person`` and ``folder/look`` each, twenty of the person in ``folder/many``."""
+    write_samples(folder, PERSON, LOOK, 5, 512)
+    write_person(folder / "many", Person.sample(PERSON), 20, 512)
     for path in folder.glob("*/*.png"):
         Image.open(path).convert("RGB").save(path.with_suffix(".jpg"), quality=92)
         path.unlink()
@@ -112,11 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     second = measure(["make", "run"], checkout)
     tool = str(checkout / ".venv/bin/magicapture")
     with tempfile.TemporaryDirectory() as scratch:
-        few, many = Path(scratch) / "few", Path(scratch) / "many"
-        for folder, count in ((few, 5), (many, 20)):
-            draw(folder, count)
-        trained = measure([tool, "train", str(few / "person"), str(few / "look"), "--out", str(few / "run")], checkout)
-        checked = median_seconds([tool, "check", str(many / "person")], checkout, times=3)
+        draw(Path(scratch))
+        trained = measure([tool, "train", f"{scratch}/person", f"{scratch}/look", "--out", f"{scratch}/run"], checkout)
+        checked = median_seconds([tool, "check", f"{scratch}/many"], checkout, times=3)
     figures = {
         "first run, s": first.seconds,
         "first run, GB": first.memory / 1e9,
