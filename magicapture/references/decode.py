@@ -139,8 +139,9 @@ def _upright_srgb(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, s
         if width * height > max_pixels:
             raise SetAside(f"has {width} x {height} pixels, more than {max_pixels:,} (preprocess.max_pixels); it was not opened")
         kind = opened.format or "picture"
-        note = "animated; its first frame is used" if kind != "MPO" and getattr(opened, "is_animated", False) else ""
         try:
+            # Asked for its frames, a GIF is read to its end.
+            note = "animated; its first frame is used" if kind != "MPO" and getattr(opened, "is_animated", False) else ""
             opened.load()
             yield _srgb(_upright(opened)), note
         except Exception as error:  # see above
