@@ -93,6 +93,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for kind in row["sets"]:
             label = row["method"] if kind == "portrait" else PROCESSED if kind == "processed" else kind
             table.setdefault(label, []).append((row["person"], _measures(row, kind)))
+    alike = len({row["machine"] for row in rows}) == 1  # seconds of several machines cannot be compared
     summary: dict[str, dict[str, Any]] = {}
     for label, entries in table.items():
         summary[label] = {}
@@ -103,7 +104,6 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         own = [row for row in rows if row["method"] == label]
         paces = [_pace(row) / _pace(other) for row in own for other in rows if _same_machine(row, other)]
         known = [row["cost"]["megabytes"] for row in own if row["cost"]["megabytes"] is not None]
-        alike = len({row["machine"] for row in rows}) == 1  # seconds of several machines cannot be compared
         means = {"seconds": [_pace(row) for row in own] if alike else [], "pace": paces, "megabytes": known}
         summary[label] |= {name: float(np.mean(values)) for name, values in means.items() if values}
     return summary
@@ -135,7 +135,7 @@ def answers(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for name, told in pairs.items():
         measure, _, whom = name.partition(": less ")
         if measure == "likeness":
-            found[f"likeness: times {whom}"] = ratio([(person, ours, theirs) for person, ours, theirs in told])
+            found[f"likeness: times {whom}"] = ratio(told)
     for token in ("[V1]", "[V2]"):
         stray: dict[tuple[str, str], tuple[str, list[float]]] = {
             (row["case"], row["method"]): (row["person"], row["stray"][token]) for row in rows
