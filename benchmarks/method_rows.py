@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ class Results:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step (where one kind of machine made all
-    rows), `pace`, the same as multiples of MagiCapture's in the same pair, and `megabytes` (means over the pairs that they are known of).
+    """Row of the table -> measure -> {mean, low, high, n}, clustered by person; with `seconds` a step (on the kind of machine that
+    made most rows), `pace`, the same as multiples of MagiCapture's in the same pair, and `megabytes` (means, of pairs where it is known).
 
     Rows: the methods, then "magicapture, processed", "real" (renders of the person in the look), "attributes" (person and look told in
     words) and "base" (untuned). A picture without a face is nobody's likeness: it counts 0, and in "no face".
@@ -93,7 +94,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for kind in row["sets"]:
             label = row["method"] if kind == "portrait" else PROCESSED if kind == "processed" else kind
             table.setdefault(label, []).append((row["person"], _measures(row, kind)))
-    alike = len({row["machine"] for row in rows}) == 1  # seconds of several machines cannot be compared
+    timed = _most(rows)  # seconds of several machines cannot be compared
     summary: dict[str, dict[str, Any]] = {}
     for label, entries in table.items():
         summary[label] = {}
@@ -104,7 +105,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         own = [row for row in rows if row["method"] == label]
         paces = [_pace(row) / _pace(other) for row in own for other in rows if _same_machine(row, other)]
         known = [row["cost"]["megabytes"] for row in own if row["cost"]["megabytes"] is not None]
-        means = {"seconds": [_pace(row) for row in own] if alike else [], "pace": paces, "megabytes": known}
+        means = {"seconds": [_pace(row) for row in own if row["machine"] == timed], "pace": paces, "megabytes": known}
         summary[label] |= {name: float(np.mean(values)) for name, values in means.items() if values}
     return summary
 
@@ -164,10 +165,16 @@ def ratio(told: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
 
 
 def made_by(rows: Sequence[dict[str, Any]]) -> str:
-    """Which code and machines made the rows, for a reader who would compare: a sentence or two."""
+    """Which code and machines made the rows, for a reader who would compare: a sentence."""
     codes, machines = ({row[name] for row in rows} for name in ("code", "machine"))
     mixed = f"{len(codes)} versions of the code, which are not to be compared" if len(codes) > 1 else f"code {next(iter(codes))}"
-    return f"Made by {mixed}, on {' and '.join(sorted(machines))}."
+    timed = f"; seconds a step are of {_most(rows)} alone" if len(machines) > 1 else ""
+    return f"Made by {mixed}, on {' and '.join(sorted(machines))}{timed}."
+
+
+def _most(rows: Sequence[dict[str, Any]]) -> str:
+    """The kind of machine that made most rows; of several the first by name."""
+    return Counter(sorted(row["machine"] for row in rows)).most_common(1)[0][0]
 
 
 def _measures(row: Mapping[str, Any], kind: str) -> dict[str, list[Any]]:
