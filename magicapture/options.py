@@ -73,7 +73,7 @@ def _off(value: Any, on: Any = None) -> Callable[[bool], Any]:
 
 
 TRAIN: tuple[Option, ...] = (
-    Option("pretrained_model_name_or_path", str, "pack", _pack, "A pack's name or folder, or a hub id that a pack is of; the pack is fetched once."),
+    Option("pretrained_model_name_or_path", str, "pack", _pack, "A pack's name or folder, or a hub id that a pack is of; fetch it first: `magicapture packs fetch`."),
     Option("resolution", int, note="The pack's own: its models work at one size. `--preset sd15` is 512 px, sdxl 1024, mini 64."),
     Option("with_prior_preservation", bool, "tuning.lambda_prior", _off(0.0, 1.0), "Needs --class-prompt."),
     Option("class_prompt", str, "tuning.class_prompt"),
