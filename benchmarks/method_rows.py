@@ -110,58 +110,62 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return summary
 
 
-def answers(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What the table alone does not say, {mean, low, high, n}, intervals over people.
+def answers(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the table alone does not say: row -> column -> {mean, low, high, n}, intervals over people.
 
-    What post-processing does to CSIM and likeness, portrait by portrait of equal seed; MagiCapture's mean of a pair less each other
-    method's; and in place of the mean ratios of means: of likeness to each other method's, of the attention that strays without Attention
-    Refocusing to that with it, for each token.
+    A row for each other method: MagiCapture's mean of a pair less the method's, for every measure; in "csim times" and "likeness times" the
+    ratio of the means instead. A row PROCESSED: what post-processing adds to CSIM and likeness, portrait by portrait of equal seed. A row
+    "stray": for each token, the attention that strays without Attention Refocusing in multiples of that with it.
     """
-    pairs: dict[str, list[tuple[str, float, float]]] = {}  # name -> (person, ours, the other's)
     values = {(row["case"], row["method"], kind): _measures(row, kind) for row in rows for kind in row["sets"]}
-    for row in (row for row in rows if row["method"] == "magicapture"):
-        own, processed = (values.get((row["case"], "magicapture", kind), {}) for kind in ("portrait", "processed"))
-        for measure in ("csim", "likeness") if processed else ():
-            both = zip(processed[measure], own[measure], strict=True)
-            known = [(row["person"], after, before) for after, before in both if after is not None and before is not None]
-            pairs.setdefault(f"post-processed, {measure}: less before", []).extend(known)
-        for name, method in METHODS.items():
-            other = values.get((row["case"], name, "portrait"), {}) if name != "magicapture" else {}
-            for measure in MEASURES if other else ():
-                means = [[value for value in one[measure] if value is not None] for one in (own, other)]
-                if all(means):
-                    ours, theirs = (float(np.mean(one)) for one in means)
-                    pairs.setdefault(f"{measure}: less {method.title}", []).append((row["person"], ours, theirs))
-    found = {name: interval([a - b for _, a, b in told], [person for person, _, _ in told])._asdict() for name, told in pairs.items()}
-    for name, told in pairs.items():
-        measure, _, whom = name.partition(": less ")
-        if measure == "likeness":
-            found[f"likeness: times {whom}"] = ratio(told)
+    ours = {row["case"]: row["person"] for row in rows if row["method"] == "magicapture"}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in METHODS:
+        others = [case for case in ours if name != "magicapture" and (case, name, "portrait") in values]
+        for measure in MEASURES if others else ():
+            told = []
+            for case in others:
+                pictures = (values[case, method, "portrait"][measure] for method in ("magicapture", name))
+                own, other = ([value for value in one if value is not None] for one in pictures)
+                if own and other:
+                    told.append((ours[case], float(np.mean(own)), float(np.mean(other))))
+            if told:
+                found.setdefault(name, {})[measure] = _less(told)
+            if told and measure in ("csim", "likeness"):
+                found[name][f"{measure} times"] = ratio(told)
+    processed = [case for case in ours if (case, "magicapture", "processed") in values]
+    for measure in ("csim", "likeness"):
+        both: list[tuple[str, Any, Any]] = []
+        for case in processed:
+            after, before = (values[case, "magicapture", kind][measure] for kind in ("processed", "portrait"))
+            both += [(ours[case], *pair) for pair in zip(after, before, strict=True)]
+        if known := [(person, after, before) for person, after, before in both if after is not None and before is not None]:
+            found.setdefault(PROCESSED, {})[measure] = _less(known)
+    stray = {(row["case"], row["method"]): row["stray"] for row in rows}
+    shared = [case for case in ours if (case, "no-refocusing") in stray]
     for token in ("[V1]", "[V2]"):
-        stray: dict[tuple[str, str], tuple[str, list[float]]] = {
-            (row["case"], row["method"]): (row["person"], row["stray"][token]) for row in rows
-        }
-        strayed = [
-            (person, float(np.mean(without)), float(np.mean(stray[case, "magicapture"][1])))
-            for (case, name), (person, without) in stray.items()
-            if name == "no-refocusing" and without and (case, "magicapture") in stray
-        ]
-        if strayed:
-            found[f"stray attention of {token}: without Attention Refocusing, times with"] = ratio(strayed)
+        seen = [(ours[case], *(stray[case, name][token] for name in ("no-refocusing", "magicapture"))) for case in shared]
+        if strayed := [(person, float(np.mean(without)), float(np.mean(own))) for person, without, own in seen if without and own]:
+            found.setdefault("stray", {})[token] = ratio(strayed)
     return found
+
+
+def _less(told: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
+    """Of (person, a, b) the mean of a - b, clustered by person."""
+    return interval([a - b for _, a, b in told], [person for person, _, _ in told])._asdict()
 
 
 def ratio(told: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
     """Of (person, a, b) the sum of a over the sum of b, with its 95 % percentile bootstrap interval over people; the same shape as
-    ``interval``'s. Without an interval for one person, and where a resample's b sums to 0 or less: it has no meaning there."""
+    ``interval``'s. Without an interval for one person; nothing where a resample's b sums to 0 or less: it has no meaning there."""
     people = list(dict.fromkeys(person for person, _, _ in told))
     sums = np.array([np.sum([[a, b] for person, a, b in told if person == one], axis=0) for one in people])
     whole = sums.sum(0)
     drawn = sums[np.random.default_rng(0).integers(0, len(people), (4000, len(people)))].sum(1)
-    low, high = (None, None)
-    if len(people) > 1 and (drawn[:, 1] > 0).all():
-        low, high = map(float, np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]))
-    return {"mean": float(whole[0] / whole[1]) if whole[1] > 0 else None, "low": low, "high": high, "n": len(told)}
+    if (drawn[:, 1] <= 0).any():
+        return {"mean": None, "low": None, "high": None, "n": len(told)}
+    low, high = map(float, np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])) if len(people) > 1 else (None, None)
+    return {"mean": float(whole[0] / whole[1]), "low": low, "high": high, "n": len(told)}
 
 
 def made_by(rows: Sequence[dict[str, Any]]) -> str:

@@ -86,10 +86,25 @@ def table(methods: Sequence[str], summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def differences(found: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Markdown: the paired differences and ratios, with 95 % intervals over people."""
-    lines = ['| MagiCapture\'s difference, paired ("times": ratio of means) | (95 % interval) |', "| --- | --- |"]
-    return "\n".join(lines + [f"| {name} | {_shown(value, 3)} |" for name, value in found.items()])
+def differences(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Markdown of ``method_rows.answers``: a row a method, and the ratios of stray attention in a sentence."""
+    columns = {"csim": "CSIM", "csim times": "times", "likeness": "likeness", "likeness times": "times"}
+    columns |= {name: head for name, head in MEASURES.items() if name not in columns}
+    lines = [
+        'MagiCapture less the other method, of the same pairs ("times": in multiples of the other\'s mean, where that is surely above 0), '
+        "and its portraits after post-processing less before:",
+        "",
+        f"| MagiCapture less | {' | '.join(columns.values())} |",
+        f"|{' --- |' * (len(columns) + 1)}",
+    ]
+    for name, own in found.items():
+        if name != "stray":
+            title = "post-processed, less before" if name == PROCESSED else METHODS[name].title
+            lines.append(f"| {title} | {' | '.join(_shown(own.get(column), 3) if column in own else '' for column in columns)} |")
+    if "stray" in found:
+        told = ", ".join(f"{_shown(value, 1)} times for {token}" for token, value in found["stray"].items())
+        lines += ["", f"Without Attention Refocusing more attention strays: {told}."]
+    return "\n".join(lines)
 
 
 def _shown(value: Mapping[str, Any] | None, digits: int = 2) -> str:
