@@ -14,8 +14,8 @@
 
     python pipeline.py run --photos data/person --looks data/look --seeds 0,1 --set tuning.steps=80
     python pipeline.py compile --gpu-type nvidia.com/gpu --registry registry.example.org/magicapture --digests images.json
-    python pipeline.py submit --host http://kfp.example.org --photos /data/person --looks /data/look --wait
-    python pipeline.py schedule --host http://kfp.example.org --name nightly --cron "0 0 3 * * *"
+    python pipeline.py submit --host http://kfp.example.org --photos git+https://HOST/p.git@main#subjects/anna --looks ... --wait
+    python pipeline.py schedule --host http://kfp.example.org --name nightly --cron "0 0 3 * * *" --photos ... --looks ...
 """
 
 from collections.abc import Iterator
@@ -193,8 +193,8 @@ def compile_(
 def submit(
     host: Host,
     name: Annotated[str, typer.Option(help="Name of the run; one that did not fail is not started again. Empty: a new one.")] = "",
-    photos: Photos = "/data/person",
-    looks: Looks = "/data/look",
+    photos: Photos = "",
+    looks: Looks = "",
     preset: Preset = "mini",
     seeds: Seeds = "0,1",
     set_: Set = None,
@@ -207,7 +207,7 @@ def submit(
         bool, typer.Option("--wait", help="Say how it goes until the end; exit code 1 unless all succeed. Ctrl-C ends the waiting only.")
     ] = False,
 ) -> None:
-    """Start a run, or many, on a cluster; photos and looks are folders that its pods see."""
+    """Start a run, or many, on a cluster; photos and looks are git+ addresses, or folders that its pods see."""
     from components import remote, runs
 
     with said("submit"):
@@ -239,8 +239,8 @@ def schedule(
     name: Annotated[str, typer.Option(help="Name of the schedule; one of that name is replaced.")],
     cron: Annotated[str | None, typer.Option(help="Six fields, UTC: second minute hour day-of-month month day-of-week.")] = None,
     every: Annotated[str | None, typer.Option(help="Interval instead: 90s, 30m, 12h or 7d.")] = None,
-    photos: Photos = "/data/person",
-    looks: Looks = "/data/look",
+    photos: Photos = "",
+    looks: Looks = "",
     preset: Preset = "mini",
     seeds: Seeds = "0,1",
     set_: Set = None,

@@ -8,6 +8,7 @@ from components.values import CHECKPOINTS, NEEDS, Cluster
 
 VOLUME = "magicapture-checkpoints"  # manifests/base/runs/checkpoints.yaml
 SETTINGS = "magicapture-settings"  # manifests/base/runs/settings.yaml
+PAUSE = 120  # seconds between two tries; as long every time, so that no try comes after days
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
 # Where the servers are for people (links) and for the closing task (why a run failed); a task does without what the map does not hold.
 LINK_NAMES = ("KFP_UI", "KFP_ENDPOINT", "MLFLOW_UI")
@@ -42,7 +43,9 @@ def place(task: dsl.PipelineTask, cluster: Cluster | None, display: str, *, cach
     task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu).set_memory_request(needs.memory).set_memory_limit(needs.memory)
     kubernetes.set_timeout(task, round(needs.hours * 3600))
     if name != "close":  # an exit task takes no retry policy of its own
-        task.set_retry(needs.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration="600s")
+        # Argo reads the greatest "backoff" as the time within which all tries have to be over, counted from the first one's start.
+        longest = round((needs.retries + 1) * (needs.hours * 3600 + PAUSE))
+        task.set_retry(needs.retries, backoff_duration=f"{PAUSE}s", backoff_factor=1, backoff_max_duration=f"{longest}s")
     if accelerated:
         task.set_accelerator_type(cluster.gpu_type).set_accelerator_limit(cluster.gpu_count)
     if needs.gpu:

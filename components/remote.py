@@ -30,6 +30,7 @@ from components.local import REPOSITORY
 from components.values import Cluster
 from magicapture.config import ConfigError
 
+MADE_OF = ("pipeline.py", "components", "magicapture")  # what the compiled pipeline and its knobs are made of, in the repository
 TIMEOUT = (10.0, 30.0)  # seconds to connect and to answer
 # What may be asked twice without harm is asked four times, with 0, 1 and 2 seconds in between; so is whatever never reached the server.
 RETRIES = urllib3.Retry(
@@ -209,7 +210,7 @@ def upload(server: Server, pipeline: BaseComponent, cluster: Cluster) -> Any:
 def version_name(cluster: Cluster) -> str:
     """The checkout's commit, and the cluster's label, as the compiled pipeline depends on its values too. Raises ConfigError."""
     try:
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *MADE_OF)  # a cluster's own values are in its label
         commit = _git("rev-parse", "--short=12", "HEAD")
     except (OSError, subprocess.CalledProcessError) as error:
         raise ConfigError(f"a version is named by its git commit, but {REPOSITORY} has none: {error}") from None

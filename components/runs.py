@@ -72,7 +72,8 @@ def _order(name: str, photos: str, looks: str, preset: str, seeds: Any, set: Any
     texts = {"name": name, "photos": photos, "looks": looks, "preset": preset}
     for key, value in texts.items():
         if not isinstance(value, str) or not (value.strip() or key == "name"):
-            raise ConfigError(f"{key} = {value!r}: expected text")
+            expected = "a folder that the pods see, or git+URL@REVISION#FOLDER" if key in ("photos", "looks") else "text"
+            raise ConfigError(f"{key} = {value!r}: expected {expected}")
     if not isinstance(set, list) or not all(isinstance(item, str) for item in set):
         raise ConfigError(f"set = {set!r}: expected a list of texts such as tuning.steps=50")
     if not isinstance(always, bool):

@@ -28,7 +28,7 @@ class Needs(Section):
     cpu: Quantity = Field(description="Processors, in Kubernetes' notation: 2, 500m.")
     memory: Quantity = Field(description="Memory, in Kubernetes' notation: 4Gi.")
     hours: float = Field(gt=0, le=240, description="A pod that takes longer is stopped, and tried again (ours).")
-    retries: int = Field(ge=0, le=20, description="Tries after the first, 30 s, 1 min, 2 min, ... up to 10 min apart (ours).")
+    retries: int = Field(ge=0, le=20, description="Tries after the first, two minutes apart (ours).")
     gpu: bool = Field(False, description="Runs on the accelerator where there is one.")
 
 

@@ -116,8 +116,10 @@ def test_compiled_tasks_have_limits_retries_time_and_their_cache_settings(compil
         if name == "close":
             assert "retryPolicy" not in task
         else:
-            policy = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s", "maxRetryCount": NEEDS[name].retries}
-            assert task["retryPolicy"] == policy
+            policy, tries = task["retryPolicy"], NEEDS[name].retries + 1
+            assert (policy["maxRetryCount"], policy["backoffDuration"], policy["backoffFactor"]) == (tries - 1, "120s", 1.0)
+            # Argo ends a task that long after its first try began: every try has to fit in, each with its whole time.
+            assert int(policy["backoffMaxDuration"].removesuffix("s")) >= tries * NEEDS[name].hours * 3600 + (tries - 1) * 120
     assert all(NEEDS[name].retries > NEEDS["promotion"].retries for name in ON_GPU)  # they may be pre-empted, and resume
 
 
@@ -192,6 +194,9 @@ def test_submit_starts_a_run_with_validated_knobs(capsys: pytest.CaptureFixture[
     assert "exec-tuning" in str(run["pipeline_spec"])
 
 
+SUBMIT = ["submit", "--host", "http://127.0.0.1:9", "--photos", "/data/person", "--looks", "/data/look"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -202,13 +207,14 @@ def test_submit_starts_a_run_with_validated_knobs(capsys: pytest.CaptureFixture[
         (["compile", "--tag", "a b"], 'tag = "a b"'),
         (["compile", "--digests", "no.yaml"], "no.yaml"),
         (["compile", "--cluster", "no.yaml"], "no.yaml"),
-        (["submit", "--host", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer"),
-        (["submit", "--host", "http://127.0.0.1:9", "--gpu-type", "nvidia.com/gpus"], "gpu_type 'nvidia.com/gpus'"),
+        (["submit", "--host", "http://127.0.0.1:9"], "photos = '': expected a folder that the pods see"),
+        (SUBMIT, "http://127.0.0.1:9 does not answer"),
+        ([*SUBMIT, "--gpu-type", "nvidia.com/gpus"], "gpu_type 'nvidia.com/gpus'"),
         (["submit", "--host", "http://127.0.0.1:9", "--parameters", "no.yaml"], "no.yaml"),
         (["upload", "--host", "http://127.0.0.1:9", "--gpu-type", "tpu"], "gpu_type 'tpu'"),
         (["schedule", "--host", "http://127.0.0.1:9", "--name", "n", "--cron", "0 3 * * 1"], "has 5 field(s)"),
         (["schedule", "--host", "http://127.0.0.1:9", "--name", "n", "--cron", "0 0 3 * * *", "--every", "1d"], "either --cron or --every"),
-        (["schedule", "--host", "http://127.0.0.1:9", "--name", "", "--every", "1d"], "one name"),
+        (["schedule", *SUBMIT[1:], "--name", "", "--every", "1d"], "one name"),
         (["schedules", "list", "--host", "http://127.0.0.1:9"], "http://127.0.0.1:9 does not answer"),
     ],
 )

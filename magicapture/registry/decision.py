@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import yaml
 
+from magicapture.artifacts import SUBJECTS
 from magicapture.config import Config, ConfigError, load_config
 from magicapture.registry.gate import Scores, Verdict, verdict
 from magicapture.registry.lock import ensure, model_lock
@@ -83,7 +85,7 @@ def decide(
                 return Decision(name, version, "champion", f"version {version} of the same lineage is the champion already", old)
             theirs = scores_of(tracker, champion, scores.protocol) if champion is not None else None
             known = theirs is not None or old in tried
-            if champion is None or known or score_again is None or prepared is None:
+            if champion is None or known or score_again is None or prepared is None or _of_others(entry, champion):
                 said = _judge(entry, champion, scores, theirs, config, tried.get(old or "", ""))
                 ensure(lock, name)
                 _settle(tracker, entry, old, said, config)
@@ -167,6 +169,8 @@ def _judge(
 ) -> Verdict:
     if entry.tags.get(DECISION) == ROLLED_BACK:
         return Verdict(ROLLED_BACK, f"version {entry.version} was {entry.tags[REASON]}; only --force makes it champion again")
+    if champion is not None and (others := _of_others(entry, champion)):
+        return Verdict("rejected", others)
     count = int(entry.tags.get(CANDIDATES, "1"))
     if champion is None or theirs is not None:
         return verdict(scores, theirs, config.promotion.policy, count)
@@ -178,6 +182,19 @@ def _judge(
         f"the champion, version {champion.version}, was never scored under protocol {scores.protocol}, so the two cannot be compared"
         f"{f' (scoring it again failed: {failure})' if failure else ''}; where torch is installed run: "
         f"magicapture registry promote {entry.name} --version {entry.version} --prepared FOLDER (the prepared set of this version's run)",
+    )
+
+
+def _of_others(entry: ModelVersion, champion: ModelVersion) -> str:
+    """Why a version may not follow this champion: its photos are of other people; "" where they are not, or it is not known."""
+    mine, theirs = (json.loads(one.tags.get(SUBJECTS, "[]")) for one in (entry, champion))
+    if not mine or not theirs or {*mine} & {*theirs}:
+        return ""
+    # Without the names, which purging one of them would have to find in the other's text.
+    return (
+        f"its photos are of other people than the champion's, version {champion.version} (tag subjects): one model is of one person or "
+        "group. Give each a model of its own with promotion.subject; where they are the same people under other names, "
+        f"magicapture registry promote {entry.name} --version {entry.version} --force --reason WHY"
     )
 
 

@@ -1,7 +1,7 @@
 """Promotion: ship every stage to MLflow, register the best candidate, move the champion's alias or say why not.
 
 When the tracking server is down nothing is lost: the artifacts are copied into the promotion artifact's ``outbox`` and
-:func:`track` sends them later.
+:func:`track` sends them later. In a cluster the task fails instead: it is tried again, and its inputs are kept by Kubeflow.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from magicapture.config import Config, load_config
 from magicapture.registry.contents import STAGES, StageRecord, read_stage
 from magicapture.registry.decision import CANDIDATES, ScoreAgain, decide
 from magicapture.registry.gate import Scores, best_of, read_scores
+from magicapture.registry.lease import in_cluster
 from magicapture.registry.lineage import code_lineage, subjects_tag
 from magicapture.registry.lock import model_lock
 from magicapture.registry.models import find_version, model_name, register
@@ -61,7 +62,8 @@ def promote(
     without it a parent run is opened here. The same lineage promoted twice is one version. ``score_again`` draws and scores a champion
     whose scores are of another protocol.
     Content: {model, version (null when tracking is down), champion, outcome, reason, previous, lineage, run, best (index),
-    candidates: [{seed, selection, identity, protocol, folders}]}. Raises ArtifactError for artifacts that do not fit.
+    candidates: [{seed, selection, identity, protocol, folders}]}. Raises ArtifactError for artifacts that do not fit, TrackingDown within
+    a cluster.
     """
     knobs = load_config(config)
     batch = _read(candidates, run)
@@ -156,6 +158,8 @@ def _send_or_explain(batch: Batch, config: Config, closing: bool, score_again: S
     try:
         return _send(batch, config, closing, score_again)
     except TrackingDown as error:
+        if in_cluster():  # the task is tried again on inputs that Kubeflow keeps; a green run would hide that nothing was registered
+            raise
         logger.warning("%s. Everything is kept in the promotion artifact; send it later with `magicapture track FOLDER`.", error)
         nothing = {"version": None, "champion": False, "outcome": None, "previous": None}
         return {"model": model_name(config), **nothing, "reason": str(error), "run": batch.run}

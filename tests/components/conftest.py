@@ -47,7 +47,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository with one commit, in place of this one, which may have changes."""
     folder = tmp_path / "checkout"
     folder.mkdir()
-    (folder / "pipeline.py").write_text("first\n")
+    for name in ("pipeline.py", "cluster.yaml"):
+        (folder / name).write_text("first\n")
     who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
         subprocess.run(["git", "-C", str(folder), *words], check=True)

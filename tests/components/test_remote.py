@@ -116,6 +116,9 @@ def test_upload_refuses_what_is_no_commit(client: Server, portraits: BaseCompone
     (checkout / "pipeline.py").write_text("second\n")
     with pytest.raises(ConfigError, match=r"pipeline\.py changed since: commit first"):
         upload(client, portraits, Cluster())
+    (checkout / "pipeline.py").write_text("first\n")
+    (checkout / "cluster.yaml").write_text("gpu_type: nvidia.com/gpu\n")  # one's own values are in the version's label
+    assert version_name(Cluster())
     subprocess.run(["rm", "-rf", str(checkout / ".git")], check=True)
     with pytest.raises(ConfigError, match="has none"):
         version_name(Cluster())

@@ -75,6 +75,21 @@ def test_list_and_show_say_who_is_champion_and_why(add: Callable[..., None]) -> 
     assert "champion: first champion" in text and "data.dvc: md5.dir" in text and "L2" not in text
 
 
+def test_another_persons_version_does_not_follow_the_champion_but_by_a_persons_word(add: Callable[..., None], tracker: Tracker) -> None:
+    """However much better it is; names in common, or none known, are no hindrance."""
+    add("L1", 0.5, whose={"anna": ["0" * 64]})
+    add("L2", 0.9, whose={"ben": ["1" * 64]})
+    assert held(tracker) == {"champion": "1"}
+    said = tracker.client.get_model_version(NAME, "2").tags
+    assert said["promotion.decision"] == "rejected" and "of other people" in said["promotion.reason"]
+    assert "promotion.subject" in said["promotion.reason"] and not {"anna", "ben"} & set(said["promotion.reason"].split())
+    add("L3", 0.9, whose={"anna": ["2" * 64], "ben": ["1" * 64]})
+    assert held(tracker)["champion"] == "3"
+    command("promote", NAME, "--version", "2", "--force", "--reason", "a new name")
+    add("L4", 0.95)
+    assert held(tracker)["champion"] == "4"
+
+
 def test_rollback_goes_back_champion_by_champion_and_the_policy_does_not_undo_it(
     add: Callable[..., None], tracker: Tracker, tmp_path: Path
 ) -> None:

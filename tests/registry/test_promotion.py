@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from magicapture.artifacts import ArtifactError, read_manifest, writing
 from magicapture.config import Config
-from magicapture.registry import TrackingDown, promote, promotion, track
+from magicapture.registry import TrackingDown, lease, promote, promotion, track
 from magicapture.registry.decision import ScoreAgain
 from magicapture.registry.gate import read_scores
 from magicapture.registry.tracking import Tracker
@@ -162,6 +162,18 @@ def test_evaluation_folders_alone_stand_for_what_lies_beside_them(tracker: Track
     assert tracker.client.get_run(said["run"]).info.status == "FINISHED"  # opened by promotion, so ended by it
     promote(candidates, tmp_path / "again", knobs())
     assert content(tmp_path / "again")["version"] == "1"
+
+
+def test_in_a_cluster_a_server_that_is_down_fails_the_task_which_is_tried_again(
+    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("t")
+    monkeypatch.setattr(lease, "ACCOUNT", tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(TrackingDown, match="does not answer"):
+        promote([make_candidate(tmp_path / "stages")], tmp_path / "out", knobs())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_server_that_is_down_loses_nothing_and_track_sends_it_later(
