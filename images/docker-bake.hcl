@@ -6,7 +6,8 @@ variable "REGISTRY" { default = "magicapture" }
 variable "TAG" { default = "0.1.0" }
 // Commit the code is from (`COMMIT=$(git rev-parse HEAD)`): lineage tags name it.
 variable "COMMIT" { default = "unknown" }
-// Package index with torch's CPU build, which the common one lacks: pip's extra index for the CPU images.
+// Package index with torch's CPU build (PyTorch's own), which the common one lacks: pip's extra index for the CPU images. There is no
+// default; without it the Dockerfile ends with a word on this.
 variable "TORCH_CPU_INDEX" { default = "" }
 
 group "default" { targets = ["cpu"] }

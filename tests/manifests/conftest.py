@@ -15,12 +15,12 @@ from tests.manifests.objects import Object
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 OVERLAYS = ("local", "gpu", "external")
-BY_HAND = ("restore", "upgrade")  # jobs that no overlay holds
+BY_HAND = ("restore", "upgrade", "volume")  # jobs and a pod that no overlay holds
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Object]]:
-    """Overlay -> its objects; "external" is the base with every component; and the jobs that are applied by hand."""
+    """Overlay -> its objects; "external" is the base with every component; and what is applied by hand."""
     external = tmp_path_factory.mktemp("external")
     there = Path(os.path.relpath(MANIFESTS, external))
     components = sorted(path.name for path in (MANIFESTS / "components").iterdir())

@@ -10,8 +10,35 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.cluster import VOLUME
 from tests.manifests.objects import Object, get
 
+# How Kubeflow Pipelines calls the pods of a submitted run, of a schedule's run, and of a task that is tried again.
+PODS = (
+    "magicapture-x7k2p-system-container-impl-55",
+    "nightly5tq2m-1-19233-system-container-impl-7",
+    "nightly5tq2m-1-19233-retry-system-container-impl-8",
+    "annaqq8zk-4-1-retry-system-container-impl-9",
+    "magicapture-x7k2p-retry-system-container-impl-3",
+)
+
+
+def phase(pod: str, called: str, ours: bool = True) -> tuple[str, dict[str, str]]:
+    """The series of a pod's phase, and the one that says it mounts the runs' volume (another one, where it is not ``ours``)."""
+    claim = VOLUME if ours else "other"
+    mounts = f'kube_pod_spec_volumes_persistentvolumeclaims_info{{namespace="kubeflow",pod="{pod}",persistentvolumeclaim="{claim}"}}'
+    return f'kube_pod_status_phase{{namespace="kubeflow",pod="{pod}",phase="{called}"}}', {mounts: "1x200"}
+
+
+def phases(pods: tuple[str, ...], called: str, values: str, ours: bool = True) -> dict[str, str]:
+    made: dict[str, str] = {}
+    for pod in pods:
+        series, mounts = phase(pod, called, ours)
+        made |= {series: values, **mounts}
+    return made
+
+
+STRANGERS = ("magicapture-y-system-container-impl-1", "other-9-system-container-impl-2", "other-9-system-container-impl-3")
 # Alert -> (series that raise it, series that do not), each "metric{labels}: a value a minute", and minutes until it has to be there.
 ALERTS: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
     "MagicaptureServiceDown": (
@@ -52,21 +79,26 @@ ALERTS: dict[str, tuple[dict[str, str], dict[str, str], int]] = {
         26 * 60 + 20,
     ),
     "MagicaptureRunWaits": (
-        {'kube_pod_status_phase{pod="magicapture-x1",namespace="kubeflow",phase="Pending"}': "1x200"},
-        {
-            'kube_pod_status_phase{pod="magicapture-x1",namespace="kubeflow",phase="Pending"}': "1x40 0x200",
-            'kube_pod_status_phase{pod="other",namespace="kubeflow",phase="Pending"}': "1x200",
-        },
+        phases(PODS[1:2], "Pending", "1x200"),
+        phases(PODS, "Pending", "1x40 0x200") | phases(STRANGERS, "Pending", "1x200", ours=False),
         46,
     ),
     "MagicapturePodsFail": (
-        {f'kube_pod_status_phase{{pod="magicapture-{i}",namespace="kubeflow",phase="Failed"}}': "0x30 1x200" for i in range(5)},
-        {f'kube_pod_status_phase{{pod="magicapture-{i}",namespace="kubeflow",phase="Failed"}}': "0x30 1x200" for i in range(4)},
+        phases(PODS, "Failed", "0x30 1x200"),
+        phases(PODS[:4], "Failed", "0x30 1x200") | phases(STRANGERS, "Failed", "0x30 1x200", ours=False),
         32,
     ),
     "MagicaptureOutOfMemory": (
-        {'kube_pod_container_status_terminated_reason{pod="magicapture-x1",namespace="kubeflow",reason="OOMKilled"}': "1x200"},
-        {'kube_pod_container_status_terminated_reason{pod="magicapture-x1",namespace="kubeflow",reason="Completed"}': "1x200"},
+        {
+            f'kube_pod_container_status_terminated_reason{{pod="{PODS[2]}",namespace="kubeflow",reason="OOMKilled"}}': "1x200",
+            **phase(PODS[2], "Failed")[1],
+        },
+        {
+            f'kube_pod_container_status_terminated_reason{{pod="{PODS[2]}",namespace="kubeflow",reason="Completed"}}': "1x200",
+            f'kube_pod_container_status_terminated_reason{{pod="{STRANGERS[0]}",namespace="kubeflow",reason="OOMKilled"}}': "1x200",
+            **phase(PODS[2], "Failed")[1],
+            **phase(STRANGERS[0], "Failed", ours=False)[1],
+        },
         1,
     ),
     "MagicaptureGpuQuotaFull": (
@@ -117,16 +149,21 @@ def _values(text: str) -> str:
 
 
 def test_every_alert_is_tried(built: dict[str, list[Object]]) -> None:
-    assert [rule["alert"] for rule in rules(built["gpu"])] == list(ALERTS)
+    assert [rule["alert"] for rule in rules(built["external"])] == list(ALERTS)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_alert(alert: str, built: dict[str, list[Object]], tmp_path: Path) -> None:
     bad, good, minute = ALERTS[alert]
-    waits = "for" in next(rule for rule in rules(built["gpu"]) if rule["alert"] == alert)
+    waits = "for" in next(rule for rule in rules(built["external"]) if rule["alert"] == alert)
     early = max(minute - 5, 0) if waits else 0  # a moment of bad luck is no alert
     cases = {"bad": (bad, minute), "good": (good, minute), "early": (bad if waits else {}, early)}
-    assert firing(built["gpu"], cases, tmp_path) == {"bad": {alert}, "good": set(), "early": set()}
+    assert firing(built["external"], cases, tmp_path) == {"bad": {alert}, "good": set(), "early": set()}
+
+
+def test_the_operator_is_told_which_rules_are_its(guide: str, built: dict[str, list[Object]]) -> None:
+    assert "release" in get(built["external"], "PrometheusRule", "magicapture")["metadata"]["labels"]
+    assert "`release:`" in guide and "manifests/components/alerts/alerts.yaml" in guide
 
 
 def test_the_guide_explains_each(guide: str) -> None:

@@ -25,10 +25,13 @@ STRANGER = Pod("elsewhere", {"pipeline/runid": "1"})
 DNS = Pod("kube-system", {"k8s-app": "kube-dns"})
 INGRESS = Pod("ingress", {"app": "nginx"}, opens="mlflow")
 OUTSIDE, NODE_RIGHTS = Pod("", {}, "93.184.216.34"), Pod("", {}, "169.254.169.254")
+# The same by IPv6: a server, the metadata servers of AWS and of Google's cloud, and a neighbour on the link.
+OUTSIDE6, AWS6, GOOGLE6, LINK6 = (Pod("", {}, address) for address in ("2606:2800:21f:cb07::1", "fd00:ec2::254", "fd20:ce::254", "fe80::1"))
 MLFLOW, POSTGRES, MINIO, BUCKETS, BACKUP = (ours(name) for name in ("mlflow", "postgres", "minio", "minio-buckets", "backup"))
 
 NEEDED = [
     (RUN, MLFLOW, 5000), (RUN, MINIO, 9000), (RUN, KFP, 8887), (RUN, DNS, 53), (RUN, OUTSIDE, 443), (RUN, OUTSIDE, 6443),
+    (RUN, OUTSIDE, 8443), (RUN, OUTSIDE6, 443), (RUN, OUTSIDE6, 6443), (RUN, OUTSIDE6, 8443),
     (MLFLOW, POSTGRES, 5432), (MLFLOW, MINIO, 9000), (MLFLOW, DNS, 53), (BACKUP, POSTGRES, 5432), (BUCKETS, MINIO, 9000),
     (BUCKETS, DNS, 53), (BACKUP, DNS, 53), (INGRESS, MLFLOW, 5000),
 ]  # fmt: skip
@@ -37,7 +40,8 @@ REFUSED = [
     (KFP, MLFLOW, 5000), (KFP, POSTGRES, 5432), (STRANGER, MLFLOW, 5000), (STRANGER, MINIO, 9000), (STRANGER, RUN, 8080),
     (INGRESS, MINIO, 9000), (INGRESS, POSTGRES, 5432), (MLFLOW, OUTSIDE, 443), (MINIO, OUTSIDE, 443), (POSTGRES, OUTSIDE, 443),
     (POSTGRES, MLFLOW, 5000), (MINIO, POSTGRES, 5432), (BACKUP, MINIO, 9000), (BACKUP, OUTSIDE, 443), (BUCKETS, POSTGRES, 5432),
-    (ours("new"), MLFLOW, 5000), (ours("new"), OUTSIDE, 443), (OUTSIDE, MLFLOW, 5000),
+    (ours("new"), MLFLOW, 5000), (ours("new"), OUTSIDE, 443), (OUTSIDE, MLFLOW, 5000), (RUN, OUTSIDE6, 25), (MLFLOW, OUTSIDE6, 443),
+    (RUN, AWS6, 443), (RUN, GOOGLE6, 443), (RUN, LINK6, 443),
 ]  # fmt: skip
 
 
@@ -65,9 +69,13 @@ def test_it_is_the_policies_that_refuse(case: tuple[Pod, Pod, int], built: dict[
 
 def test_external_endpoints_are_reached_and_no_more_than_those(built: dict[str, list[Object]]) -> None:
     objects = built["external"]
-    reached = [(MLFLOW, OUTSIDE, 443), (MLFLOW, OUTSIDE, 5432), (BACKUP, OUTSIDE, 5432), (RUN, OUTSIDE, 443), (RUN, MLFLOW, 5000)]
+    reached = [(RUN, MLFLOW, 5000)]
+    for outside in (OUTSIDE, OUTSIDE6):
+        reached += [(MLFLOW, outside, 443), (MLFLOW, outside, 5432), (BACKUP, outside, 5432), (RUN, outside, 443)]
     assert [case for case in reached if not allows(objects, *case)] == []
-    refused = [(MLFLOW, OUTSIDE, 80), (MLFLOW, NODE_RIGHTS, 443), (BACKUP, OUTSIDE, 443), (RUN, OUTSIDE, 5432), (RUN, NODE_RIGHTS, 443)]
+    refused = [(MLFLOW, OUTSIDE, 80), (BACKUP, OUTSIDE, 443), (RUN, OUTSIDE, 5432), (MLFLOW, OUTSIDE6, 80), (BACKUP, OUTSIDE6, 443)]
+    for rights in (NODE_RIGHTS, AWS6, GOOGLE6, LINK6):
+        refused += [(MLFLOW, rights, 443), (MLFLOW, rights, 5432), (BACKUP, rights, 5432), (RUN, rights, 443)]
     assert [case for case in refused if allows(objects, *case)] == []
 
 
@@ -84,6 +92,15 @@ def test_every_workload_has_a_policy_of_its_own(overlay: str, built: dict[str, l
     for thing, labels, _ in pods(built[overlay]):
         own = {"app.kubernetes.io/name": labels["app.kubernetes.io/name"]}
         assert own in named and namespace(thing) == "magicapture", thing["metadata"]["name"]
+
+
+def test_the_pod_by_hand_reaches_what_a_run_does(built: dict[str, list[Object]]) -> None:
+    """And it is where runs are."""
+    (made,) = built["volume"]
+    pod = Pod(namespace(made), made["metadata"]["labels"])
+    assert pod.namespace == namespace(get(built["local"], "ServiceAccount", "magicapture-stages"))
+    assert allows(built["local"], pod, MLFLOW, 5000) and allows(built["local"], pod, OUTSIDE, 443)
+    assert not allows(built["local"], pod, POSTGRES, 5432)
 
 
 @pytest.mark.parametrize("overlay", ["local", "gpu"])

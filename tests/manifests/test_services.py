@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -42,7 +43,7 @@ def free_port() -> int:
 
 
 def test_mlflow_starts_as_the_manifest_says(built: dict[str, list[Object]], tmp_path: Path) -> None:
-    """Its flags and variables are known, its probe answers as the kubelet asks, its hosts are let in, and no others."""
+    """Its flags and variables are known, its probe answers as the kubelet asks, its hosts and origins are let in, and no others."""
     server = container(built["local"], "Deployment", "mlflow")
     settings = get(built["local"], "ConfigMap", "mlflow")["data"]
     port = free_port()
@@ -53,6 +54,8 @@ def test_mlflow_starts_as_the_manifest_says(built: dict[str, list[Object]], tmp_
     ]
     given = {variable["name"]: variable["value"] for variable in server["env"] if "value" in variable}
     own = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path / 'm.db'}", "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "bucket")}
+    # With the address of an ingress, as docs/operate.md has it added.
+    own["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = settings["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] + ",https://mlflow.example.org"
     assert set(own) < set(settings)
     environment = {"PATH": os.environ["PATH"], **settings, **given, **own, "HOME": str(tmp_path)}
     with subprocess.Popen(
@@ -79,6 +82,14 @@ def test_mlflow_starts_as_the_manifest_says(built: dict[str, list[Object]], tmp_
 
             inside = get(built["local"], "ConfigMap", "magicapture-settings")["data"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
             assert [ask(host) for host in (inside, "mlflow:5000", "localhost:5000", "attacker.example:5000")] == [200, 200, 200, 403]
+
+            def post(**origin: str) -> int:
+                call, asked = address + "/api/2.0/mlflow/experiments/search", json.dumps({"max_results": 1})
+                headers = {"Host": "localhost:5000", "Content-Type": "application/json", **origin}
+                return int(http.request("POST", call, body=asked, headers=headers).status)
+
+            pages = [get(built["local"], "ConfigMap", "magicapture-settings")["data"]["MLFLOW_UI"], "https://mlflow.example.org"]
+            assert [post()] + [post(Origin=page) for page in (*pages, "https://attacker.example")] == [200, 200, 200, 403]
             put = http.request("PUT", f"{address}/api/2.0/mlflow-artifacts/artifacts/0/a.txt", body=b"kept", headers={"Host": inside})
             assert put.status == 200 and (tmp_path / "bucket" / "0" / "a.txt").read_bytes() == b"kept"
         finally:
