@@ -15,7 +15,7 @@ LINK_NAMES = ("KFP_UI", "KFP_ENDPOINT", "MLFLOW_UI")
 # Secret -> its keys, which are the variables' names. None is needed where nothing asks for it: a missing one stops no pod.
 SECRETS: dict[str, tuple[str, ...]] = {
     "magicapture-s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"),
-    "magicapture-git": ("GIT_USERNAME", "GIT_PASSWORD"),
+    "magicapture-git": ("GIT_USERNAME", "GIT_PASSWORD", "GIT_HOST"),
     "magicapture-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
     "magicapture-notify": ("MAGICAPTURE_WEBHOOK",),
 }

@@ -4,6 +4,6 @@ REGISTRY = "magicapture"
 TAG = "0.1.0"
 
 
-def image(target: str, gpu: bool = False) -> str:
-    """Full name of a bake target's image, or of its GPU variant."""
-    return f"{REGISTRY}/{target}:{TAG}{'-gpu' if gpu else ''}"
+def image(target: str) -> str:
+    """Full name of a bake target's CPU image; ``values.Cluster.image`` names those of a cluster."""
+    return f"{REGISTRY}/{target}:{TAG}"

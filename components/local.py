@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -135,6 +136,15 @@ def _summary(out: Path, stages: Path, seconds: float) -> str:
     )
 
 
+@dataclass
+class _Echo:
+    """How far a thread's output is into what kfp echoes: the line that is not whole yet, the depth of braces in inputs, outputs."""
+
+    rest: str = ""
+    depth: int | None = None
+    outputs: bool = False
+
+
 class Quiet:
     """A standard output that leaves out what kfp says about itself: its executor's log lines, echoed inputs and outputs."""
 
@@ -151,22 +161,19 @@ class Quiet:
 
     def write(self, text: str) -> int:
         """Pass whole lines on, except kfp's echoes."""
-        mine = self.threads.__dict__
-        lines = (mine.get("rest", "") + text).split("\n")
-        mine["rest"] = lines.pop()
+        echo: _Echo = self.threads.__dict__.setdefault("echo", _Echo())
+        *lines, echo.rest = (echo.rest + text).split("\n")
         for line in lines:
             bare = line.strip()
-            if mine.get("outputs"):
-                mine["outputs"] = line.startswith("    ")
-            if mine.get("outputs"):
+            echo.outputs = echo.outputs and line.startswith("    ")
+            if echo.outputs:
                 continue
-            if mine.get("depth") is not None:  # within the echoed inputs; braces tell their end, indentation does not
-                mine["depth"] += bare.count("{") - bare.count("}")
-                mine["depth"] = mine["depth"] or None
+            if echo.depth is not None:  # within the echoed inputs; braces tell their end, indentation does not
+                echo.depth = (echo.depth + bare.count("{") - bare.count("}")) or None
             elif bare.startswith("[KFP Executor"):
-                mine["depth"] = 0 if bare.endswith("Got executor_input:") else None
+                echo.depth = 0 if bare.endswith("Got executor_input:") else None
             elif bare.endswith(" outputs:"):
-                mine["outputs"] = True
+                echo.outputs = True
             elif bare and not bare.endswith("Streamed logs:"):
                 self.stream.write(line + "\n")
         self.stream.flush()

@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -212,10 +213,7 @@ def _facts(content: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 
 
 def _counted(keys: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
-    counts: dict[tuple[str, str], int] = {}
-    for key in keys:
-        counts[key] = counts.get(key, 0) + 1
-    return [(*key, count) for key, count in counts.items()]
+    return [(*key, count) for key, count in Counter(keys).items()]
 
 
 def _interval(cell: Any) -> str:

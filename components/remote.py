@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ class Server(Client):
 
     def experiment(self, name: str) -> str:
         """Id of the experiment, which is made where it is missing. Raises ServerError."""
-        find = lambda: self.find_experiment(name)  # noqa: E731
+        find = partial(self.find_experiment, name)
         return (find() or self.make(f"make the experiment {name!r}", find, self.create_experiment, name=name)).experiment_id
 
 
