@@ -56,9 +56,7 @@ def import_(
     from magicapture.adapters.operations import import_lora
     from magicapture.config import load_config
 
-    # A token has no "=", a path may.
-    pairs = [(token, Path(file)) for token, sign, file in (text.partition("=") for text in embedding or ()) if sign]
-    pairs += [("", Path(text)) for text in embedding or () if "=" not in text]
+    pairs = [_embedding(text) for text in embedding or ()]
     import_lora(source, out, load_config(preset, knobs or ()), pairs, without_tokens=without_tokens)
     _tell(out)
 
@@ -142,6 +140,12 @@ def convert(
 
     form, base, layers = convert_file(source, target, _base(pack))
     typer.echo(f"{target}: {form}, {layers} layers, {base.family}, {target.stat().st_size:,} bytes")
+
+
+def _embedding(text: str) -> tuple[str, Path]:
+    """Token, "" where none is named, and file. A token has no "=", a path may: what is a file as a whole names no token."""
+    token, sign, file = text.partition("=")
+    return (token, Path(file)) if sign and not Path(text).is_file() else ("", Path(text))
 
 
 def _base(pack: str | None) -> Base | None:

@@ -75,7 +75,8 @@ def writing(
 ) -> Iterator[Draft]:
     """Fill ``draft.path`` (a folder beside ``out``); on leaving, the manifest is written and the folder renamed to ``out``.
 
-    An ``out`` that exists is replaced, and only once the new folder is complete. On an exception nothing is left behind.
+    An ``out`` that exists is replaced, and only once the new folder is complete. On an exception nothing is left behind and ``out`` is what
+    it was. A writer killed in the moment of replacing leaves the old folder beside it, as ``.NAME.old.*/old``.
     ``subjects``: whose it is, name -> sha256 of that person's photos (:func:`subjects_of`), by which `magicapture purge` finds it again;
     so it stands in the draft from the first, for a writer may be killed.
     """
@@ -100,15 +101,26 @@ def writing(
         }
         write_json(manifest_file, manifest)
         if out.exists():
-            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
-            os.rename(out, old / "old")
-            os.rename(folder, out)
-            shutil.rmtree(old)
+            _replace(out, folder)
         else:
             os.rename(folder, out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _replace(out: Path, folder: Path) -> None:
+    """Put a folder in the place of another, which comes back if that fails."""
+    aside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+    try:
+        os.rename(out, aside / "old")
+        os.rename(folder, out)
+    except BaseException:
+        if not out.exists():
+            os.rename(aside / "old", out)
+        shutil.rmtree(aside)
+        raise
+    shutil.rmtree(aside)
 
 
 class Draft:

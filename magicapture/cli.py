@@ -78,8 +78,8 @@ def train(
 
     for note in options.notes(options.TRAIN, given):
         typer.echo(f"note: {note}", err=True)
-    places = {"photos": photos, "looks": looks}, {"photos": photos_named, "looks": looks_named}
-    told = recipes.told(*places, out=into, preset=preset, seeds=dict.fromkeys(seed or []), register=register)
+    arguments, named = {"photos": photos, "looks": looks}, {"photos": photos_named, "looks": looks_named}
+    told = recipes.from_command_line(arguments, named, out=into, preset=preset, seeds=dict.fromkeys(seed or []), register=register)
     if search_seeds is not None and seed:
         raise options.OptionsError(f"--search-seeds {search_seeds} and --seed {seed[0]}: give how many seeds, or which, not both")
     sets = [*(knobs or ()), *([f"search.seeds={search_seeds}"] if search_seeds is not None else ())]
@@ -129,7 +129,8 @@ def generate(
         int | None, typer.Option("--count", "--of", min=1, help="So many pictures per prompt: seeds from the first --seed on.")
     ] = None,
     best: Annotated[
-        int | None, typer.Option("--best", min=1, help="Keep a prompt's best portraits, with one face; scores: evaluation/, of all drawn/.")
+        int | None,
+        typer.Option("--best", min=1, help="Keep so many of each prompt, the best with one face; scores in evaluation/, all in drawn/."),
     ] = None,
     prepared: Annotated[Path | None, typer.Option("--prepared", help="For --best: the prepared folder; default: that of the run.")] = None,
     post: Annotated[bool, typer.Option("--postprocess/--no-postprocess", help="Upscale and restore; denied: images/ alone.")] = True,
@@ -197,11 +198,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON, for progr
     findings = examine()
     if as_json:
         typer.echo(json.dumps([vars(finding) for finding in findings], indent=2))
-    width = max(len(finding.what) for finding in findings)
-    for finding in () if as_json else findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else '-   '} {finding.what:<{width}}  {finding.found}")
-        if finding.remedy:
-            typer.echo(f"     {'':<{width}}  -> {finding.remedy}")
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            typer.echo(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else '-   '} {finding.what:<{width}}  {finding.found}")
+            if finding.remedy:
+                typer.echo(f"     {'':<{width}}  -> {finding.remedy}")
     if any(finding.needed and not finding.ok for finding in findings):
         raise typer.Exit(1)
 

@@ -88,8 +88,8 @@ def docs(options: Annotated[bool, typer.Option("--options", help="The table of d
 
 
 def _load(source: str, sets: list[str] | None) -> Config:
-    """The configuration of a preset, a file, a run or an artifact, with overrides. Raises ConfigError."""
-    from magicapture.artifacts import MANIFEST
+    """The configuration of a preset, a file, a run or an artifact, with overrides. Raises ConfigError, ArtifactError."""
+    from magicapture.artifacts import MANIFEST, kind_of, read_manifest
     from magicapture.config import ConfigError, load_config
     from magicapture.recipe import base_of, kept
 
@@ -99,7 +99,9 @@ def _load(source: str, sets: list[str] | None) -> Config:
         return load_config({**base_of(run), **run.knobs}, sets or ())
     if not (folder / MANIFEST).is_file():
         return load_config(source, sets or ())
-    made_with = json.loads((folder / MANIFEST).read_text())["config"]
+    made_with = read_manifest(folder, kind_of(folder)).get("config")
+    if not made_with or not isinstance(made_with, dict):
+        raise ConfigError(f"{folder / MANIFEST} keeps no knobs; expected {WHAT}")
     config = load_config(made_with, sets or (), partial=True)
     # A single knob that is not there is one that came after the artifact was made, and had no part in it.
     missing = [name for name in config.untold if "." not in name]
@@ -117,11 +119,9 @@ def _within(wanted: str, names: dict[str, Any]) -> list[str]:
 def _yaml(values: dict[str, Any]) -> str:
     import yaml
 
+    from magicapture.mappings import assign
+
     nested: dict[str, Any] = {}
     for name, value in values.items():
-        *parents, leaf = name.split(".")
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[leaf] = value
+        assign(nested, name, value)
     return str(yaml.safe_dump(nested, sort_keys=False, allow_unicode=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ MEASURED = Path(__file__).parent / "measured.json"
 
 @dataclass(frozen=True)
 class Work:
-    """One stage: ``counts`` of each kind of work in :class:`Costs`, files below the run's folder, seconds or None where not measured."""
+    """One stage: files below the run's folder, ``counts`` of each kind of work in ``measured.json``, seconds (None: not measured)."""
 
     stage: str
     does: str
@@ -47,12 +47,11 @@ class Estimate:
 def estimate(config: Config, pictures: int = 10, concepts: int = 1) -> Estimate:
     """Of a run: ``pictures`` photos and looks together, ``concepts`` pairs of person and look; of a search all that it plans."""
     costs, unit, how = _costs(config)
-    works = [
-        Work(stage, does, files, counts, None if costs is None else sum(costs[kind] * count for kind, count in counts.items()))
-        for stage, does, files, counts in _works(config, pictures, concepts)
-    ]
-    seconds = None if costs is None else sum(work.seconds or 0.0 for work in works)
-    return Estimate(works, seconds, None if costs is None else costs["memory_gb"], how, unit, _times(config))
+    works = _works(config, pictures, concepts)
+    if costs is None:
+        return Estimate(works, None, None, how, unit, _times(config))
+    works = [replace(work, seconds=sum(costs[kind] * count for kind, count in work.counts.items())) for work in works]
+    return Estimate(works, sum(work.seconds or 0.0 for work in works), costs["memory_gb"], how, unit, _times(config))
 
 
 def obstacles(config: Config, photos: str, looks: str, out: Path) -> list[str]:
@@ -107,8 +106,8 @@ def _uses_identity(config: Config) -> bool:
     return config.tuning.lambda_identity > 0 and config.tuning.composed
 
 
-def _works(config: Config, pictures: int, concepts: int) -> list[tuple[str, str, str, dict[str, float]]]:
-    """Stage, what it does, what it writes, counts by kind of work."""
+def _works(config: Config, pictures: int, concepts: int) -> list[Work]:
+    """Every stage, its seconds left open."""
     generation, trained = config.generation, planned(config)
     inversions = {candidate.tokens: candidate.config for candidate, _ in trained}.values()
     portraits = len(generation.prompts) * len(generation.seeds) * concepts
@@ -119,13 +118,13 @@ def _works(config: Config, pictures: int, concepts: int) -> list[tuple[str, str,
     classes = sum(candidate.config.tuning.class_images for candidate, _ in trained if candidate.config.tuning.lambda_prior)
     together = f", {len(trained)} candidates together" if len(trained) > 1 else ""
     inverted, tuned = sum(each.inversion.steps for each in inversions), sum(steps for _, steps in trained)
-    work: list[tuple[str, str, str, dict[str, float]]] = [
-        ("preprocess", f"{pictures} pictures", "prepared/", {"open": 1, "photo": pictures}),
-        (
+    return [
+        Work("preprocess", f"{pictures} pictures", "prepared/", {"open": 1, "photo": pictures}),
+        Work(
             "inversion", f"{inverted} steps of {2 * _updates(config)} rows", "seed-N/tokens/",
             {"open": len(inversions), "inversion_row": sum(each.inversion.steps * _updates(each) * 2 for each in inversions)},
         ),
-        (
+        Work(
             "tuning", f"{tuned} steps of {_kinds(config) * _updates(config)} rows, {samples} samples for the judge{together}",
             "seed-N/adapter/",
             {
@@ -134,14 +133,13 @@ def _works(config: Config, pictures: int, concepts: int) -> list[tuple[str, str,
                 "picture_step": (samples + classes) * generation.steps,
             },
         ),
-        (
+        Work(
             "generation", f"{portraits} portraits and {baselines} of the untuned model, {generation.steps} steps each", "seed-N/images/",
             {"open": 1, "picture_step": drawn * generation.steps},
         ),
-        ("postprocessing", f"{finished} pictures", "seed-N/portraits/", {"finish": finished}),
-        ("evaluation", f"{drawn} pictures scored", "seed-N/evaluation/report.html", {"open": 1, "score": drawn}),
+        Work("postprocessing", f"{finished} pictures", "seed-N/portraits/", {"finish": finished}),
+        Work("evaluation", f"{drawn} pictures scored", "seed-N/evaluation/report.html", {"open": 1, "score": drawn}),
     ]  # fmt: skip
-    return work
 
 
 def _times(config: Config) -> float:

@@ -1,12 +1,14 @@
-"""Nested mappings of knobs by their dotted names, and what is wrong with one in words: used by ``magicapture.config``."""
+"""Nested mappings of knobs: read, by their dotted names, and what is wrong with one in words; used by ``magicapture.config``."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 #: The one knob that is a mapping itself.
@@ -15,6 +17,19 @@ GRID = "search.grid"
 
 class ConfigError(ValueError):
     """A configuration that cannot be used: names the knob, the value given and what is expected."""
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """A YAML file that is a mapping; {} of an empty one. Raises ConfigError."""
+    try:
+        data = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read ({error.strerror}); expected a YAML file") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{file}: expected a mapping of names to values, got {type(data).__name__}")
+    return data or {}
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -68,6 +83,11 @@ def without(data: Mapping[str, Any], names: Collection[str], prefix: str = "") -
     return left
 
 
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a section's knobs, by the annotation of its field; None for that of a single knob."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
 def leaves(model: type[BaseModel]) -> list[str]:
     """Dotted names of all knobs of a model, its sections left out."""
     return [name for name, section in _fields(model) if not section]
@@ -103,8 +123,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, bool]]:
     """(dotted name, whether it is a section) of all fields."""
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        section = isinstance(kind, type) and issubclass(kind, BaseModel)
-        yield f"{prefix}{name}", section
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _fields(kind, f"{prefix}{name}.")
+        section = section_of(field.annotation)
+        yield f"{prefix}{name}", section is not None
+        if section is not None:
+            yield from _fields(section, f"{prefix}{name}.")

@@ -83,9 +83,12 @@ def verify(
         fetched = bool(names) or len(pack.missing()) < len(pack.roles) or pack.embedded
         states[pack.name] = found = pack.verify() if fetched else None
         bad |= {f"{role}: {pack.remedy(role)}": None for role, state in (found or {}).items() if state != "ok"}
-        if found is None and not as_json:
+        if as_json:
+            continue
+        if found is None:
             typer.echo(f"{pack.name}  not fetched")
-        for role, state in () if found is None or as_json else found.items():
+            continue
+        for role, state in found.items():
             typer.echo(f"{pack.name}  {role:<17} {state}")
     if as_json:
         typer.echo(json.dumps(states, indent=2))

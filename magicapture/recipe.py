@@ -30,8 +30,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from magicapture import options
 from magicapture.artifacts import write_text
-from magicapture.config import Config, load_config, preset_names
-from magicapture.mappings import flatten
+from magicapture.config import Config, ConfigError, load_config, preset_names
+from magicapture.mappings import flatten, read_mapping
 from magicapture.search.plan import seeds
 
 FILE = "recipe.yaml"
@@ -72,9 +72,9 @@ def read_recipe(path: str | Path) -> Recipe:
     if not path.is_file():
         raise RecipeError(f"recipe {path} is not a file; expected YAML with some of {', '.join(_keys())}")
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text()) or {})
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path} is not valid YAML: {error}") from None
+        return Recipe.model_validate(read_mapping(path))
+    except ConfigError as error:
+        raise RecipeError(f"recipe {error}") from None
     except ValidationError as error:
         raise RecipeError(f"recipe {path}: {'; '.join(map(_explain, error.errors()))}") from None
 
@@ -91,8 +91,7 @@ def complete(
     fields = {name: _one(recipe, told, name) for name in _keys() if name not in ("knobs", "search")}
     model = given.get("pretrained_model_name_or_path")
     fields["preset"] = preset = fields["preset"] or options.HUB.get(str(model), DEFAULT_PRESET)
-    knobs = recipe.flat() | told.flat()
-    _same_seeds(recipe, told, sets)
+    knobs = recipe.flat()
     base = load_config(base_of(recipe) if resumed else preset, _items(knobs))
     named = [item.partition("=") for item in options.overrides(options.TRAIN, given, rank=base.tuning.lora.rank)]
     for knob, _, value in named:
@@ -100,18 +99,29 @@ def complete(
             raise RecipeError(
                 f"the recipe has {knob}: {knobs[knob]}, an option says {value}; give one of them (--set stands above the recipe)"
             )
-    config = load_config(base, options.overrides(options.TRAIN, given, sets, base.tuning.lora.rank))
+    config = load_config(base, [*_items(told.flat()), *options.overrides(options.TRAIN, given, sets, base.tuning.lora.rank)])
+    if told.seeds is not None:
+        if "search.seeds" in knobs:
+            _same_seeds(told.seeds, "the recipe", base)
+        _same_seeds(told.seeds, "--set", config)
     options.affirmed(options.TRAIN, given, lambda knob: value_of(config, knob))
     whole = {name: value for name, value in fields.items() if value is not None and name != "seeds"}
     whole["knobs"] = config.model_dump(mode="json")  # of the seeds too
     return Recipe.model_validate(whole), config
 
 
-def told(*places: Mapping[str, str | None], out: str | None, preset: str | None, seeds: Iterable[int], register: bool) -> Recipe:
-    """What the command line said, ``places`` once as arguments and once as options. Raises OptionsError where they differ."""
-    first, second = places
-    both = {name: options.one(name, first[name], second[name]) for name in first}
-    return Recipe(**both, out=out, preset=preset, seeds=tuple(seeds) or None, register=register or None)
+def from_command_line(
+    arguments: Mapping[str, str | None],
+    named: Mapping[str, str | None],
+    *,
+    out: str | None,
+    preset: str | None,
+    seeds: Iterable[int],
+    register: bool,
+) -> Recipe:
+    """What the command line said: photos and looks as ``arguments``, or ``named`` by options. Raises OptionsError where they differ."""
+    places = {name: options.one(name, place, named[name]) for name, place in arguments.items()}
+    return Recipe(**places, out=out, preset=preset, seeds=tuple(seeds) or None, register=register or None)
 
 
 @dataclass(frozen=True)
@@ -120,18 +130,9 @@ class Run:
 
     recipe: Recipe
     config: Config
-
-    @property
-    def photos(self) -> str:
-        return needed(self.recipe)[0]
-
-    @property
-    def looks(self) -> str:
-        return needed(self.recipe)[1]
-
-    @property
-    def out(self) -> Path:
-        return needed(self.recipe)[2]
+    photos: str
+    looks: str
+    out: Path
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -161,8 +162,7 @@ def plan(file: Path | None, told: Recipe, given: Mapping[str, Any], sets: Sequen
     recipe = read_recipe(file) if file is not None else Recipe()
     if not resume:
         recipe, config = complete(recipe, told, given, sets)
-        needed(recipe)
-        return Run(recipe, config)
+        return Run(recipe, config, *needed(recipe))
     if file is not None:
         raise RecipeError("--resume goes on by the recipe in the run's folder; leave --recipe out")
     if told.out is None:
@@ -174,7 +174,7 @@ def plan(file: Path | None, told: Recipe, given: Mapping[str, Any], sets: Sequen
     changed = changes(before, now)
     if changed:
         raise RecipeError(f"--resume goes on with a run as it was begun, but {'; '.join(changed)}; leave those out, or leave out --resume")
-    return Run(now, config)
+    return Run(now, config, *needed(now))
 
 
 def needed(recipe: Recipe) -> tuple[str, str, Path]:
@@ -264,18 +264,11 @@ def _preset(preset: str) -> str:
     return str(Path(preset).absolute()) if Path(preset).is_file() else preset
 
 
-def _same_seeds(recipe: Recipe, told: Recipe, sets: Sequence[str]) -> None:
-    """Raise RecipeError where ``--seed`` and something else give search.seeds different values."""
-    if told.seeds is None:
-        return
-    others = {"the recipe": recipe.flat().get("search.seeds")}
-    for item in sets:
-        name, _, text = item.partition("=")
-        if name.strip() == "search.seeds":
-            others[f"--set {item}"] = yaml.safe_load(text)
-    for who, value in others.items():
-        if value is not None and (list(range(value)) if isinstance(value, int) else list(value)) != list(told.seeds):
-            raise RecipeError(f"search.seeds: {who} says {value}, --seed {', '.join(map(str, told.seeds))}; give one of them")
+def _same_seeds(wanted: Sequence[int], who: str, config: Config) -> None:
+    """Raise RecipeError unless a configuration, by ``who`` made it so, has the seeds that ``--seed`` wants."""
+    if seeds(config.search) != tuple(wanted):
+        said = config.search.model_dump(mode="json")["seeds"]  # a list as it is written
+        raise RecipeError(f"search.seeds: {who} says {said}, --seed {', '.join(map(str, wanted))}; give one of them")
 
 
 def _keys() -> list[str]:

@@ -52,8 +52,9 @@ def show(
     for entry in model["versions"]:
         typer.echo(f"{entry['version']:>4}  {entry['decision'] or 'not judged'}: {entry['reason'] or 'no reason on record'}")
         typer.echo(f"      {_numbers(entry['scores'])}  lineage {entry['tags'].get('lineage', '-')}, run {entry['run']}")
-        for tag, value in entry["tags"].items() if version is not None else ():
-            typer.echo(f"      {tag}: {value}")
+        if version is not None:
+            for tag, value in entry["tags"].items():
+                typer.echo(f"      {tag}: {value}")
 
 
 @app.command()

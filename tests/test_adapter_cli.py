@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from magicapture import adapters
@@ -67,6 +68,17 @@ def test_the_mini_packs_export_generates_the_same_in_stock_diffusers(adapter: Pa
     pipeline.load_lora_weights(tmp_path / "out", weight_name="anna.safetensors")
     load_embeddings(pipeline, {token: tmp_path / f"out/anna-{token[1:3]}.safetensors" for token in ("[V1]", "[V2]")})
     assert (latents_of(pipeline, pack) - expected).abs().max() <= 1e-6
+
+
+def test_a_file_with_an_equals_sign_in_its_path_names_no_token(adapter: Path, tmp_path: Path) -> None:
+    assert _invoke("export", adapter, "--to", "kohya", "--name", "anna", "--out", tmp_path / "out").exit_code == 0
+    file = tmp_path / "lr=1" / "v1.safetensors"
+    file.parent.mkdir()
+    save_file({"[V1]": adapters.load_tokens(adapter / "tokens.safetensors")["[V1]"]}, file)
+    embeddings = ("--embedding", file, "--embedding", f"[V2]={tmp_path / 'out/anna-V2.safetensors'}")
+    result = _invoke("import", tmp_path / "out/anna.safetensors", *embeddings, "--out", tmp_path / "back")
+    assert result.exit_code == 0, result.exception
+    assert adapters.tensor_hash(adapters.read(tmp_path / "back").tensors) == adapters.tensor_hash(adapters.read(adapter).tensors)
 
 
 def test_info_is_json_for_programs_and_lines_for_people(adapter: Path) -> None:

@@ -68,6 +68,23 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
 
 
+def test_what_was_there_comes_back_where_it_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moved aside already, as when the disk goes read-only between the two renames."""
+    out, rename = tmp_path / "tokens", os.rename
+    _write(out)
+
+    def failing(source: Path, target: Path) -> None:
+        if target == out and source.name != "old":
+            raise OSError("read-only now")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="read-only now"):
+        _write(out, "two")
+    assert read_manifest(out, "tokens", verify=True)["content"] == {"hello": "one"}
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+
+
 def test_a_killed_writer_leaves_no_half_artifact(tmp_path: Path) -> None:
     out = tmp_path / "tokens"
     _write(out)

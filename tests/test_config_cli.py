@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from magicapture import knobs, options
-from magicapture.artifacts import writing
+from magicapture.artifacts import MANIFEST, ArtifactError, writing
 from magicapture.cli import app
 from magicapture.config import Config, ConfigError, load_config
 from magicapture.recipe import Recipe, plan
@@ -76,6 +76,22 @@ def test_diff_of_presets_runs_and_artifacts(tmp_path: Path) -> None:
         pass
     result = runner.invoke(app, ["config", "diff", "mini", str(tmp_path / "prepared")])
     assert "keeps only pack" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "said"),
+    [
+        ('{"schema": "tok', ArtifactError, "is damaged"),
+        ("[1]", ArtifactError, "expected a manifest of MagiCapture"),
+        ('{"schema": "checkpoints/1"}', ConfigError, "keeps no knobs; expected a preset"),
+        ('{"schema": "promotion/1", "config": {}}', ConfigError, "keeps no knobs; expected a preset"),
+        ('{"schema": "adapter/1", "config": 7}', ConfigError, "keeps no knobs; expected a preset"),
+    ],
+)
+def test_a_folder_that_keeps_no_knobs_is_said(tmp_path: Path, text: str, kind: type[Exception], said: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    result = runner.invoke(app, ["config", "show", "--preset", str(tmp_path)])
+    assert isinstance(result.exception, kind) and said in str(result.exception) and str(tmp_path) in str(result.exception)
 
 
 def test_every_knob_has_a_source_a_type_and_advice() -> None:

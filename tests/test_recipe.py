@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from magicapture import recipe as recipes
-from magicapture.config import load_config
+from magicapture.config import ConfigError, load_config
 from magicapture.options import OptionsError
 from magicapture.recipe import Recipe, RecipeError, plan
 
@@ -73,9 +73,9 @@ def test_what_recipe_and_options_say_differently_is_refused(
 
 
 def test_places_given_twice_are_refused() -> None:
-    both = {"photos": "a", "looks": "l"}, {"photos": "b", "looks": None}
+    arguments, named = {"photos": "a", "looks": "l"}, {"photos": "b", "looks": None}
     with pytest.raises(OptionsError, match="photos: a and b were given"):
-        recipes.told(*both, out=None, preset=None, seeds=(), register=False)
+        recipes.from_command_line(arguments, named, out=None, preset=None, seeds=(), register=False)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,9 @@ def test_a_run_goes_on_from_elsewhere_and_without_its_presets_file(tmp_path: Pat
     [
         ("search: {seeds: 4}", [], "the recipe says 4"),
         ("knobs: {search: {seeds: [1]}}", [], "the recipe says [1]"),
-        ("", ["search.seeds=3"], "--set search.seeds=3 says 3"),
+        ("", ["search.seeds=3"], "--set says 3"),
+        ("", ["search.seeds=[5, 6]"], "--set says [5, 6]"),
+        ("", ["search={seeds: 3}"], "--set says 3"),
     ],
 )
 def test_a_seed_beside_other_seeds_is_refused(tmp_path: Path, text: str, sets: list[str], other: str) -> None:
@@ -162,6 +164,22 @@ def test_a_seed_beside_other_seeds_is_refused(tmp_path: Path, text: str, sets: l
     assert f"search.seeds: {other}, --seed 5" in str(caught.value)
     same = plan(None, Recipe(photos="p", looks="l", out="o", seeds=(0, 1, 2)), {}, ["search.seeds=3"])
     assert same.seeds == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "sets", "said"),
+    [
+        ("", ["search.seeds=[1"], "override 'search.seeds=[1': '[1' is not YAML"),
+        ("", ["search.seeds=1.5"], "search.seeds"),
+        ("search: {seeds: 1.5}", [], "search.seeds"),
+        ("knobs: {search: {seeds: {a: 1}}}", [], "search.seeds"),
+    ],
+)
+def test_seeds_that_cannot_be_are_an_error_of_knobs(tmp_path: Path, text: str, sets: list[str], said: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        plan(tmp_path / "r.yaml", Recipe(photos="p", looks="l", out="o", seeds=(5,)), {}, sets)
+    assert said in str(caught.value)
 
 
 def test_a_picture_is_no_recipe(tmp_path: Path) -> None:

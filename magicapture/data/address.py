@@ -56,6 +56,9 @@ def is_address(place: str | Path) -> bool:
     return isinstance(place, str) and place.startswith(PREFIX)
 
 
-def shown(text: str) -> str:
-    """The text without what stands between // and @ of its host, which may be a password."""
-    return re.sub(r"//[^/@]*@", "//***@", text)
+def shown(text: str, mask: str = "***@") -> str:
+    """The text, for people to read, with a mask for what stands between // and the last @ before a host: a user, a password, a token.
+
+    Of anything, not only of addresses of pictures: of MLflow's, of databases, of what a library says.
+    """
+    return re.sub(r"(?<!/)//[^/\s]*@", f"//{mask}", text)  # after ///, as of sqlite and of files, there is no host

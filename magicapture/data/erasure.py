@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from magicapture.data.address import shown
 from magicapture.data.digest import bytes_md5, file_md5
-from magicapture.data.errors import DataError
+from magicapture.data.tools import dvc_cache, dvc_config, git, in_cache
 
 TIMEOUT = 60  # s, for one question to git
 
 
 @dataclass
-class Tracked:
+class Pictures:
     """``paths``: what is to be removed below ``root`` -> its kind; ``retained``: (what keeps it, how to clear that), in sentences;
     ``objects``: md5 of the pictures and listings that DVC's remotes may hold."""
 
@@ -32,7 +30,7 @@ class Tracked:
     retained: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_tracked(start: str | Path, subject: str) -> Tracked | None:
+def find_pictures(start: str | Path, subject: str) -> Pictures | None:
     """The subject's folder of the repository around ``start``; None where there is no repository. Nothing is written.
 
     Raises DataError where the repository's pictures are DVC's, some are the subject's, and DVC is not installed.
@@ -41,35 +39,35 @@ def find_tracked(start: str | Path, subject: str) -> Tracked | None:
     root = next((folder for folder in (start, *start.parents) if (folder / ".dvc").is_dir() or (folder / ".git").exists()), None)
     if root is None:
         return None
-    tracked = Tracked(root)
+    found = Pictures(root)
     name = f"subjects/{subject}"
-    record, pictures = root / f"{name}.dvc", root / name
-    if pictures.is_dir() and not pictures.is_symlink():
-        tracked.paths[pictures] = "photos"
+    record, folder = root / f"{name}.dvc", root / name
+    if folder.is_dir() and not folder.is_symlink():
+        found.paths[folder] = "photos"
     if record.is_file():
-        tracked.paths[record] = "DVC file"
+        found.paths[record] = "DVC file"
     answer = _git(root, "log", "--all", "--format=%H", "--", f"{name}.dvc", name)
     commits = (answer or "").split()
     texts = [record.read_text(errors="replace")] if record.is_file() else []
-    shown = [_git(root, "show", f"{commit}:./{name}.dvc", failed="") for commit in commits]  # ./: below root, not git's top
-    texts += filter(None, shown)  # "": the commit that removed it
-    if answer is None or None in shown:
-        tracked.retained.append(_unseen(root))
-    if not (texts or commits or tracked.paths):
-        return tracked
-    cache = _cache(root)
+    past = [_git(root, "show", f"{commit}:./{name}.dvc", failed="") for commit in commits]  # ./: below root, not git's top
+    texts += filter(None, past)  # "": the commit that removed it
+    if answer is None or None in past:
+        found.retained.append(_unseen(root))
+    if not (texts or commits or found.paths):
+        return found
+    cache = dvc_cache(root)
     for listing in {digest for text in texts for digest in _outs(text)}:
-        tracked.objects |= {listing} | _listed(cache, listing)
-    if pictures.is_dir():
-        tracked.objects |= {file_md5(path) for path in pictures.rglob("*") if path.is_file() and not path.is_symlink()}
+        found.objects |= {listing} | _listed(cache, listing)
+    if folder.is_dir():
+        found.objects |= {file_md5(path) for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
     kept = _others(root, cache, subject)
-    for digest in tracked.objects - kept:
-        path = cache / digest[:2] / digest[2:]
+    for digest in found.objects - kept:
+        path = in_cache(cache, digest)
         if path.is_file():
-            tracked.paths[path] = "DVC cache"
-    tracked.objects -= kept
-    _say_retained(tracked, name, subject, commits)
-    return tracked
+            found.paths[path] = "DVC cache"
+    found.objects -= kept
+    _say_retained(found, name, subject, commits)
+    return found
 
 
 def git_paths(paths: Iterable[Path]) -> list[tuple[str, str]]:
@@ -95,27 +93,27 @@ def git_paths(paths: Iterable[Path]) -> list[tuple[str, str]]:
     return told
 
 
-def _say_retained(tracked: Tracked, name: str, subject: str, commits: list[str]) -> None:
+def _say_retained(found: Pictures, name: str, subject: str, commits: list[str]) -> None:
     if commits:
-        inside = _git(tracked.root, "rev-parse", "--show-prefix") or ""  # names in history are relative to git's top
-        tracked.retained.append(
+        inside = _git(found.root, "rev-parse", "--show-prefix") or ""  # names in history are relative to git's top
+        found.retained.append(
             (
-                f"git's history in {tracked.root} and in every clone: {len(commits)} commits name {name} and the md5 of its pictures (not "
+                f"git's history in {found.root} and in every clone: {len(commits)} commits name {name} and the md5 of its pictures (not "
                 "the pictures themselves)",
                 _filter([f"{inside}{name}.dvc", f"{inside}{name}"])
                 + f"; commit messages: git filter-repo --replace-message <(echo {shlex.quote(subject)})",
             )
         )
-    if tracked.objects:
-        for remote, url in _remotes(tracked.root).items():
-            tracked.retained.append(
+    if found.objects:
+        for remote, url in _remotes(found.root).items():
+            found.retained.append(
                 (
-                    f"the DVC remote {remote!r} ({url}): up to {len(tracked.objects)} objects files/md5/XX/REST",
+                    f"the DVC remote {remote!r} ({url}): up to {len(found.objects)} objects files/md5/XX/REST",
                     f"after git's history: dvc gc --workspace --all-commits --cloud --remote {shlex.quote(remote)} (removes what no commit "
                     "names; versions that the bucket keeps are the bucket's own to expire)",
                 )
             )
-        tracked.retained.append(
+        found.retained.append(
             ("DVC's caches in other clones, and its index of names and hashes in its site cache (/var/tmp/dvc unless "
              "core.site_cache_dir says otherwise)", "in each clone: dvc gc --workspace --all-commits; then remove the index folder")
         )  # fmt: skip
@@ -145,18 +143,13 @@ def _unseen(root: Path) -> tuple[str, str]:
 
 
 def _git(folder: Path, *arguments: str, failed: str | None = None) -> str | None:
-    """What git says, "" outside of its repositories, ``failed`` when it exits with an error; None where it gave no answer.
-
-    What is not UTF-8 comes as in names of files.
-    """
+    """What git says, "" outside of its repositories, ``failed`` when it exits with an error; None where it gave no answer."""
     if not any((above / ".git").exists() for above in (folder, *folder.parents)):
         return ""
-    command = ("git", "-C", str(folder), *arguments)
-    try:
-        result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=TIMEOUT, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+    answer = git(folder, *arguments, timeout=TIMEOUT)
+    if answer is None:
         return None
-    return result.stdout.strip() if result.returncode == 0 else failed
+    return answer.stdout.strip() if answer.returncode == 0 else failed
 
 
 def _outs(text: str) -> list[str]:
@@ -169,7 +162,7 @@ def _outs(text: str) -> list[str]:
 
 def _listed(cache: Path, listing: str) -> set[str]:
     """md5 of the pictures that a folder's listing in the cache names; none where it was never pulled."""
-    path = cache / listing[:2] / listing[2:]
+    path = in_cache(cache, listing)
     if not listing.endswith(".dir") or not path.is_file():
         return set()
     return {str(entry["md5"]) for entry in json.loads(path.read_text())}
@@ -185,22 +178,6 @@ def _others(root: Path, cache: Path, subject: str) -> set[str]:
     return kept - {bytes_md5(b"[]") + ".dir"}
 
 
-def _config(root: Path) -> dict[str, Any]:
-    if not (root / ".dvc").is_dir():
-        return {}
-    if find_spec("dvc") is None:
-        raise DataError(
-            f"{root} keeps pictures with DVC, which is not installed here, so not all can be found: pip install 'magicapture[data]'"
-        )
-    from dvc.config import Config
-
-    return dict(Config(str(root / ".dvc")))
-
-
-def _cache(root: Path) -> Path:
-    return Path((_config(root).get("cache") or {}).get("dir") or root / ".dvc" / "cache") / "files" / "md5"
-
-
 def _remotes(root: Path) -> dict[str, str]:
     """Name -> address, without the user and password that may stand in it."""
-    return {name: re.sub(r"//[^/]*@", "//", str(remote["url"])) for name, remote in (_config(root).get("remote") or {}).items()}
+    return {name: shown(str(remote["url"]), mask="") for name, remote in (dvc_config(root).get("remote") or {}).items()}

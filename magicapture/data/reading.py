@@ -1,17 +1,18 @@
 """Pictures of any revision of a git repository, through DVC, with credentials from the environment.
 
-git over https takes GIT_USERNAME and GIT_PASSWORD (or git's own credential helpers and GIT_ASKPASS), ssh the agent's keys; the DVC
-remote takes what its storage's own tools take: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS.
+git over https takes GIT_USERNAME and GIT_PASSWORD, where GIT_HOST is set for that host alone (or git's own credential helpers and
+GIT_ASKPASS), ssh the agent's keys; the DVC remote takes what its storage's own tools take: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,
+GOOGLE_APPLICATION_CREDENTIALS.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,7 @@ from urllib.parse import quote, urlsplit
 from magicapture.data.address import Address, is_address, shown
 from magicapture.data.digest import bytes_md5, folder_md5, listing_md5
 from magicapture.data.errors import DataError
+from magicapture.data.tools import need_dvc
 
 
 @contextmanager
@@ -41,8 +43,7 @@ def local(place: str | Path) -> Iterator[Path]:
 @contextmanager
 def opened(address: Address) -> Iterator[Revision]:
     """Clone the repository aside and open the revision; nothing of it is left after the block. Raises DataError."""
-    if find_spec("dvc") is None:
-        raise DataError(f"{address} needs DVC, which is not installed here: pip install 'magicapture[data]'")
+    need_dvc(str(address))
     from dvc.api import DVCFileSystem
     from dvc.repo.open_repo import clean_repos
 
@@ -130,12 +131,32 @@ class Revision:
 
 
 def _with_credentials(url: str) -> str:
-    """The URL as git is given it: over http with name and password of the environment, if there are any."""
+    """The URL as git is given it: over http with name and password of the environment, if there are any and they are for its host.
+
+    Where they are not, the repository may be open to all: it is asked without.
+    """
     parts, password = urlsplit(url), os.environ.get("GIT_PASSWORD")
-    if not password or not parts.scheme.startswith("http"):
+    if not password or not parts.scheme.startswith("http") or _withheld(url):
         return url
     who = f"{quote(os.environ.get('GIT_USERNAME') or 'git', safe='')}:{quote(password, safe='')}"
     return parts._replace(netloc=f"{who}@{parts.netloc}").geturl()
+
+
+def _withheld(url: str) -> str:
+    """Why GIT_PASSWORD is kept from a server: "" where it is not."""
+    parts, bound = urlsplit(url), os.environ.get("GIT_HOST", "")
+    if bound and bound.lower() not in (parts.hostname, parts.netloc.lower()):
+        return f"GIT_HOST says that they are for {bound} alone"
+    if parts.scheme == "http" and not _on_this_machine(parts.hostname or ""):
+        return "over plain http everybody on the way could read them; use https"
+    return ""
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 @contextmanager
@@ -169,6 +190,9 @@ def _reason(error: BaseException, address: Address) -> str:
     said = shown(" ".join(str(chain[-1]).split()))[:200] or type(chain[-1]).__name__
     cloning = "CloneError" in names
     if cloning and names & {"HTTPUnauthorized"}:
+        kept_back = _withheld(address.url) if os.environ.get("GIT_PASSWORD") else ""
+        if kept_back:
+            return f"git wants credentials, and GIT_USERNAME and GIT_PASSWORD were not sent: {kept_back}"
         return "git wants credentials, or refused those given: set GIT_USERNAME and GIT_PASSWORD (a token) in the environment"
     if cloning:
         return f"the repository cannot be cloned ({said}); check its address, the network and, over ssh, the key"

@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ import yaml
 from magicapture.artifacts import write_bytes, write_text
 from magicapture.data.digest import file_md5, folder_md5
 from magicapture.data.errors import DataError
+from magicapture.data.tools import dvc_cache, git_says, in_cache, need_dvc
 
 # Everything that is a folder in subjects/ and styles/ is DVC's; what names them for git are the .dvc files.
 IGNORE = "/*/"
@@ -38,8 +38,7 @@ class Repository:
     """The repository around a folder. Raises DataError where there is none."""
 
     def __init__(self, start: str | Path = ".") -> None:
-        if find_spec("dvc") is None:
-            raise DataError("adding pictures needs DVC, which is not installed here: pip install 'magicapture[data]'")
+        need_dvc("adding pictures")
         start = Path(start).resolve()
         above = [folder for folder in (start, *start.parents) if (folder / ".dvc").is_dir()]
         if not above:
@@ -162,8 +161,7 @@ class Repository:
 
     def git(self, *arguments: str) -> str:
         """What a git command says in the repository; empty where it fails."""
-        result = subprocess.run(("git", "-C", str(self.root), *arguments), capture_output=True, text=True, check=False)
-        return result.stdout.strip() if result.returncode == 0 else ""
+        return git_says(self.root, *arguments)
 
     def _dvc(self, *arguments: str) -> None:
         result = subprocess.run((sys.executable, "-m", "dvc", *arguments), cwd=self.root, capture_output=True, text=True, check=False)
@@ -187,8 +185,6 @@ class Repository:
 
     def _cached(self, folder: Path) -> list[Path]:
         """Where DVC's cache keeps, or would keep, a folder's files and its listing."""
-        from dvc.config import Config
-
-        cache = Path(Config(str(self.root / ".dvc"))["cache"].get("dir") or self.root / ".dvc" / "cache") / "files" / "md5"
+        cache = dvc_cache(self.root)
         digests = [folder_md5(folder), *(file_md5(path) for path in folder.rglob("*") if path.is_file())]
-        return [cache / digest[:2] / digest[2:] for digest in digests]
+        return [in_cache(cache, digest) for digest in digests]

@@ -16,17 +16,17 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from magicapture.artifacts import MANIFEST, lineage_key, sha256_file, write_json
-from magicapture.data.erasure import find_tracked as find_pictures
-from magicapture.data.erasure import git_paths
+from magicapture.data.address import shown
+from magicapture.data.erasure import find_pictures, git_paths
 from magicapture.purge import traces
 from magicapture.purge.mentions import mentions
 from magicapture.registry.erasure import Tracked, erase_tracked, find_mentions, find_tracked, store_folders
-from magicapture.registry.tracking import shown, tracking_uri
+from magicapture.registry.tracking import tracking_uri
 
 RECORD = "purges.jsonl"
 ELSEWHERE = [
@@ -245,7 +245,8 @@ def _roots(folders: Sequence[Path]) -> list[Path]:
         if not folder.is_dir():
             raise PurgeError(f"--in {folder}: there is no such folder; give those that hold runs, checkpoints and photos")
     resolved = list(dict.fromkeys(folder.resolve() for folder in folders))
-    if Path("/") in resolved or Path.home().resolve() in resolved:
+    home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111 - Path.home raises for a container's user that has none
+    if Path("/") in resolved or home in resolved:
         raise PurgeError(
             "--in: a whole machine or home is too much to look through; give the folders that hold runs, checkpoints and photos"
         )
@@ -319,8 +320,16 @@ def _prune(folder: Path, roots: Sequence[Path]) -> None:
 def _record(root: Path, report: Report) -> None:
     """One line of what was done, without a name, path or hash: a photo's hash would tell whoever has the photo that it was here."""
     entry = {
-        "id": uuid.uuid4().hex, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "magicapture": version("magicapture"),
+        "id": uuid.uuid4().hex, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "magicapture": _version(),
         "removed": report.kinds, "files": report.files, "bytes": report.bytes, "left": len(report.left), "retained": len(report.retained),
     }  # fmt: skip
     with open(root / RECORD, "a") as file:
         file.write(json.dumps(entry) + "\n")
+
+
+def _version() -> str:
+    """Of this package; "" in an image that holds its files without having installed it."""
+    try:
+        return version("magicapture")
+    except PackageNotFoundError:
+        return ""

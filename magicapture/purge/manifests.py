@@ -34,16 +34,20 @@ def read(path: Path) -> dict[str, Any]:
     return {"schema": data["schema"], "lineage": str(data.get("lineage") or ""), "files": files or {}, SUBJECTS: whose, **parts}
 
 
+def header(path: Path) -> bytes:
+    """The header of a safetensors file, as JSON; of one longer than any written here the beginning."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return file.read(min(length, HEADER))
+
+
 def tensor_people(path: Path) -> dict[str, list[str]] | None:
     """Whose a safetensors file says that it is (:func:`subjects_of`), one cut off too: what a killed writer left has its header first.
 
     None for a file that does not say.
     """
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            text = file.read(length) if length <= HEADER else b""
-        return _people(json.loads(json.loads(text)["__metadata__"][SUBJECTS]))
+        return _people(json.loads(json.loads(header(path))["__metadata__"][SUBJECTS]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

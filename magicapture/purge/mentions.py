@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from magicapture.data.subjects import word
+from magicapture.purge import manifests
 from magicapture.purge.traces import TEXT, walk
 
 
@@ -35,13 +36,15 @@ def mentions(subject: str, roots: Iterable[Path], but: Iterable[Path] = ()) -> l
 
 
 def _text(path: Path) -> str:
-    """A file's text, "" of what is none. A tensor file's is its header."""
-    if not path.is_file() or path.stat().st_size > TEXT:
+    """A file's text, "" of what is none. A tensor file's is its header, however long the file."""
+    if not path.is_file():
+        return ""
+    if path.suffix == ".safetensors":
+        return manifests.header(path).decode(errors="replace")
+    if path.stat().st_size > TEXT:
         return ""
     with open(path, "rb") as file:
         start = file.read(8192)
-        if path.suffix == ".safetensors":
-            return start.decode(errors="replace")
         if b"\0" in start and not start.startswith(b"SQLite format 3"):
             return ""
         return (start + file.read()).decode(errors="replace")

@@ -20,7 +20,9 @@ class People:
         self.used: dict[str, set[str]] = {}
         for manifest in found:
             uses = {item["sha256"] for item in manifests.sources(manifest)}
-            for name, own in manifests.whose(manifest).items() if uses else ():
+            if not uses:  # only a prepared set tells which of the photos given were used
+                continue
+            for name, own in manifests.whose(manifest).items():
                 self.given.setdefault(name, set()).update(own)
                 self.used.setdefault(name, set()).update(uses & set(own))
         named = {digest for manifest in found for digest in manifests.whose(manifest).get(subject, ())}

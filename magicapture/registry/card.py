@@ -9,6 +9,13 @@ from magicapture.config import Config
 from magicapture.packs.pack import PackError, load_pack
 from magicapture.registry.gate import Scores
 
+# What is learnt, by the knob tuning.trainable.
+LEARNT = {
+    "lora": "LoRA and learnt tokens",
+    "all": "weights of the whole UNet and text encoder and learnt tokens",
+    "cross_attention": "weights of the UNet's cross-attention and learnt tokens",
+    "tokens": "learnt tokens",
+}
 LINEAGE = ("lineage", "data.hash", "data.dvc", "data.revision", "code.hash", "git.commit", "pack.digest", "config.digest", "seeds", "seed")
 
 
@@ -16,10 +23,11 @@ def card(name: str, config: Config, scores: Scores, tags: Mapping[str, str]) -> 
     """Markdown of at most a few thousand characters: it is the version's description too, which MLflow limits."""
     measures = "\n".join(f"| {measure} | {value:.4f} |" for measure, value in scores.means.items())
     lineage = "\n".join(f"- {key}: `{tags[key]}`" for key in LINEAGE if tags.get(key))
+    learnt = LEARNT[config.tuning.trainable]
     prompt = json.dumps(config.generation.prompts[0].replace("`", "'"), ensure_ascii=False)  # Python reads it too
     return f"""# {name}
 
-Portraits of **{config.promotion.subject}** in the look **{config.promotion.style}**: LoRA and learnt tokens for the pack `{config.pack}`.
+Portraits of **{config.promotion.subject}** in the look **{config.promotion.style}**: {learnt} for the pack `{config.pack}`.
 {_use(config)}
 
 | measure | mean of {len(scores.portraits)} portraits |
@@ -34,9 +42,13 @@ mlflow.pyfunc.load_model("models:/{name}@champion").predict([{prompt}])  # PNG b
 ```
 
 {lineage}
+{_consent(config)}"""
 
-It shows one person's face. Use it with that person's consent only.
-"""
+
+def _consent(config: Config) -> str:
+    """Whose consent it takes: everyone's, since a version may be of several people; nobody's for things."""
+    of_things = config.preprocess.region == "object"
+    return "" if of_things else "\nIt shows the faces of people. Use it with the consent of everyone it shows only.\n"
 
 
 def _use(config: Config) -> str:

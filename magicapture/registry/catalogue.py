@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicapture.registry.models import CHALLENGER, CHAMPION, HISTORY, find_model, find_number, versions
-from magicapture.registry.tracking import RegistryError, Tracker, store_exists, tracking_uri
+from magicapture.registry.tracking import RegistryError, Tracker, pages, store_exists, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -16,16 +17,12 @@ def list_models() -> list[dict[str, Any]]:
     """All registered models: {name, champion, challenger (version or null), versions (how many), scores (of the champion)}."""
     tracker = _reading()
     with tracker.guarded():
-        listed, token = [], None
-        while True:
-            page = tracker.client.search_registered_models(order_by=["name"], page_token=token)
-            for model in page:
-                own = {str(entry.version): entry for entry in versions(tracker, model.name)}
-                champion = own.get(str(model.aliases.get(CHAMPION)))
-                listed.append({**_aliases(model), "versions": len(own), "scores": _scores(champion) if champion else {}})
-            token = page.token
-            if not token:
-                return listed
+        listed = []
+        for model in pages(partial(tracker.client.search_registered_models, order_by=["name"])):
+            own = {str(entry.version): entry for entry in versions(tracker, model.name)}
+            champion = own.get(str(model.aliases.get(CHAMPION)))
+            listed.append({**_aliases(model), "versions": len(own), "scores": _scores(champion) if champion else {}})
+        return listed
 
 
 def show_model(name: str, version: str | None = None) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magicapture.artifacts import MANIFEST, USAGE, read_manifest
-from magicapture.registry.lineage import SECTIONS, flatten
+from magicapture.mappings import flatten
+from magicapture.registry.lineage import SECTIONS
 
 # Artifact kind -> stage; the order is that of the pipeline.
 STAGES = {

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from magicapture.artifacts import SUBJECTS
+from magicapture.data.address import shown
 from magicapture.data.subjects import UNNAMED, word
 from magicapture.registry.lock import FileLock, choose
 from magicapture.registry.models import HISTORY
-from magicapture.registry.tracking import Tracker, shown, store_exists, tracking_uri
+from magicapture.registry.tracking import Tracker, pages, store_exists, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -64,7 +66,7 @@ def find_tracked(subject: str, made: Iterable[str] = (), runs: Iterable[str] = (
         found.runs = sorted(mine, key=lambda key: "mlflow.parentRunId" not in everything[key].data.tags)
         found.names = {name for run in everything.values() for name in _whose(run)}
         found.models = [model.model_id for model in _logged(tracker, mine)]
-        others, empty = set(), {model.name for model in _models(tracker)}
+        others, empty = set(), {model.name for model in pages(tracker.client.search_registered_models)}
         for entry in _versions(tracker):
             empty.discard(entry.name)
             if entry.run_id in mine or _version_is_of(entry, subject):
@@ -157,50 +159,27 @@ def _backend(uri: str) -> str:
 def _experiments(tracker: Tracker) -> list[str]:
     from mlflow.entities import ViewType
 
-    return [entry.experiment_id for entry in tracker.client.search_experiments(view_type=ViewType.ALL)]
+    return [entry.experiment_id for entry in pages(partial(tracker.client.search_experiments, view_type=ViewType.ALL))]
 
 
 def _runs(tracker: Tracker) -> Iterator[Run]:
     """Every run, of those marked as deleted too."""
     from mlflow.entities import ViewType
 
-    ids, token = _experiments(tracker), None
-    while ids:
-        page = tracker.client.search_runs(ids, run_view_type=ViewType.ALL, max_results=PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    ids = _experiments(tracker)
+    if ids:
+        yield from pages(partial(tracker.client.search_runs, ids, run_view_type=ViewType.ALL, max_results=PAGE))
 
 
 def _logged(tracker: Tracker, runs: set[str]) -> list[LoggedModel]:
-    ids, found, token = _experiments(tracker), [], None
-    while ids and runs:
-        page = tracker.client.search_logged_models(ids, page_token=token)
-        found += [model for model in page if model.source_run_id in runs]
-        token = page.token
-        if not token:
-            break
-    return found
+    ids = _experiments(tracker) if runs else []
+    if not ids:
+        return []
+    return [model for model in pages(partial(tracker.client.search_logged_models, ids)) if model.source_run_id in runs]
 
 
-def _versions(tracker: Tracker) -> list[ModelVersion]:
-    return list(_pages(tracker.client.search_model_versions))
-
-
-def _models(tracker: Tracker) -> list[Any]:
-    return list(_pages(tracker.client.search_registered_models))
-
-
-def _pages(search: Callable[..., Any]) -> Iterator[Any]:
-    """Everything that a search of the client finds, page by page."""
-    token = None
-    while True:
-        page = search(page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+def _versions(tracker: Tracker) -> Iterator[ModelVersion]:
+    return pages(tracker.client.search_model_versions)
 
 
 def _whose(run: Run) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from magicapture.artifacts import SUBJECTS, ArtifactError, lineage_key
 from magicapture.config import Config
 from magicapture.data import folder_concepts, folder_md5, folder_name, is_address, name_subjects, pair_hash, revision_tags
 from magicapture.data.subjects import UNNAMED
-from magicapture.mappings import flatten as flatten  # the registry's own logs speak dotted names too
+from magicapture.data.tools import git_says
 from magicapture.packs.pack import load_pack
 
 PACKAGE = Path(__file__).parent.parent
@@ -95,7 +94,7 @@ def data_lineage(photos: str | Path, looks: str | Path, subject: str = UNNAMED) 
         output = yaml.safe_load(tracked.read_text())["outs"][0]
         tags["data.dvc"] = str(output["md5"])
         tags["data.dirty"] = str(folder_md5(tracked.parent / output["path"]) != output["md5"]).lower()
-        tags["data.revision"] = git(tracked.parent, "log", "-1", "--format=%H", "--", tracked.name)
+        tags["data.revision"] = _git(tracked.parent, "log", "-1", "--format=%H", "--", tracked.name)
     return tags
 
 
@@ -104,8 +103,8 @@ def code_lineage(package: Path = PACKAGE) -> dict[str, str]:
 
     Stage images carry no git: there the build writes MAGICAPTURE_COMMIT.
     """
-    commit = git(package, "rev-parse", "HEAD")
-    dirty = str(bool(git(package, "status", "--porcelain", "--untracked-files=no"))).lower() if commit else "unknown"
+    commit = _git(package, "rev-parse", "HEAD")
+    dirty = str(bool(_git(package, "status", "--porcelain", "--untracked-files=no"))).lower() if commit else "unknown"
     return {"code.hash": code_hash(package), "git.commit": commit or os.environ.get("MAGICAPTURE_COMMIT", "unknown"), "git.dirty": dirty}
 
 
@@ -123,13 +122,9 @@ def subjects_tag(names: Iterable[str]) -> str:
     return json.dumps(sorted(names), ensure_ascii=False)
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Output of a git command in a folder; empty where there is no git, no repository or no commit."""
-    try:
-        result = subprocess.run(("git", "-C", str(folder), *arguments), capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says; "" where there is no git, no repository or no commit. Waiting for longer would hold the run up."""
+    return git_says(folder, *arguments, timeout=20)
 
 
 def _dvc_file(folder: Path) -> Path | None:

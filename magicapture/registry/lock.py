@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from magicapture.data.address import shown
 from magicapture.registry.lease import Lease, in_cluster
-from magicapture.registry.tracking import RegistryError, TrackingDown, shown
+from magicapture.registry.tracking import RegistryError, TrackingDown
 
 SETTING = "MAGICAPTURE_LOCK"
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0

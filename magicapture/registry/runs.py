@@ -12,7 +12,8 @@ import yaml
 
 from magicapture.artifacts import SUBJECTS, lineage_key, writing
 from magicapture.config import Config, ConfigError, Search, load_config
-from magicapture.registry.lineage import flatten, run_lineage, stage_config
+from magicapture.mappings import flatten
+from magicapture.registry.lineage import run_lineage, stage_config
 from magicapture.registry.tracking import Tracker, TrackingDown
 
 JOB_TAG = "pipeline.job"
@@ -95,7 +96,12 @@ def read_config(config: str, overrides: Sequence[str]) -> Config:
 
     Raises ConfigError, also for a search, which the pipeline would not make.
     """
-    data = yaml.safe_load(config) if ":" in config else None
+    try:
+        data = yaml.safe_load(config) if ":" in config else None
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"the configuration is not valid YAML: {' '.join(str(error).split())}; expected the name of a preset, a file, or YAML"
+        ) from None
     knobs = load_config(data if isinstance(data, dict) else config, overrides)
     if knobs.search != Search():
         raise ConfigError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from pathlib import Path
 
 from magicapture.artifacts import read_manifest
 from magicapture.config import load_config
+from magicapture.data.address import shown
 from magicapture.registry.models import champion_of, model_name
 from magicapture.registry.tracking import Tracker, TrackingDown
 
@@ -42,7 +42,7 @@ def run_page(run: str | Path) -> str:
     """Address of the MLflow page of a ``run/1`` artifact's parent run, below MLFLOW_UI or the tracking server; "" for a local store."""
     held = read_manifest(run, "run")["content"]["run"]
     host = (os.environ.get("MLFLOW_UI") or os.environ.get("MLFLOW_TRACKING_URI") or "").rstrip("/")
-    host = re.sub(r"//[^/]*@", "//", host)  # user and password: the page's address is shown to everybody
+    host = shown(host, mask="")  # the page's address is for everybody
     if held is None or not host.startswith(("http://", "https://")):
         return ""
     try:

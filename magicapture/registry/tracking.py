@@ -6,17 +6,20 @@ than ``mlflow-skinny`` for the latter. ``import mlflow`` takes seconds, so it ha
 
 from __future__ import annotations
 
+import base64
+import http.client
 import logging
 import os
-import re
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
+from magicapture.data.address import shown
 from magicapture.registry.contents import StageRecord
 
 if TYPE_CHECKING:
@@ -48,11 +51,6 @@ class RegistryError(ValueError):
 
 class TrackingDown(RuntimeError):
     """The tracking server cannot be used now: names its address and the reason. What was to be logged stays on disk."""
-
-
-def shown(uri: str) -> str:
-    """The address without a password, for people to read."""
-    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", uri)
 
 
 def tracking_uri() -> str:
@@ -152,6 +150,17 @@ class Tracker:
             self.client.log_batch(run, metrics=batch)
 
 
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Everything that a search of MLflow's client finds, page by page."""
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     """The id of an experiment, made where there is none; of two processes that make it at once, both get the one."""
     from mlflow.exceptions import MlflowException
@@ -177,10 +186,28 @@ def _probe(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS):
+        with urllib.request.urlopen(_health(uri), timeout=PROBE_SECONDS):
             return
-    except (urllib.error.URLError, OSError) as error:
-        raise TrackingDown(f"tracking server {shown(uri)} does not answer ({error}); check MLFLOW_TRACKING_URI and the server") from error
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code < 500:  # it lives, and wants other credentials or has no such page: MLflow finds out what it lets us do
+            return
+        reason = str(error)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # the last two: an address that is none
+        reason = str(error)
+    raise TrackingDown(f"tracking server {shown(uri)} does not answer ({reason}); check MLFLOW_TRACKING_URI and the server")
+
+
+def _health(uri: str) -> urllib.request.Request:
+    """The page that says whether the server is well; user and password in its address as a header, since urllib takes them for its host."""
+    parts = urlsplit(uri)
+    who, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(f"{parts.scheme}://{host}{parts.path.rstrip('/')}/health")
+    if who:
+        user, _, password = who.partition(":")
+        secret = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {secret}")
+    return request
 
 
 def _artifacts(uri: str) -> str | None:
@@ -199,7 +226,7 @@ def _guarded(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         logger.debug("tracking failed", exc_info=True)
-        text = " ".join(str(error).replace(uri, shown(uri)).split())[:300]
+        text = shown(" ".join(str(error).split()))[:300]
         raise TrackingDown(f"tracking at {shown(uri)} failed: {type(error).__name__}: {text}") from error
 
 

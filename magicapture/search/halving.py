@@ -77,9 +77,14 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
         from magicapture.search import sheet  # what follows draws on torch, which refusing a knob does without
 
         write_text(search.out / SHEET, sheet.render(search.out, search.record))
-    made_with = winner.config.model_copy(update={"search": config.search})
-    found = (search.adapter(winner), search.tokens(winner), made_with, search.record)
-    return Found(winner.seed, *found, search.out / SHEET if several else None)
+    return Found(
+        seed=winner.seed,
+        adapter=search.adapter(winner),
+        tokens=search.tokens(winner),
+        config=winner.config.model_copy(update={"search": config.search}),
+        record=search.record,
+        sheet=search.out / SHEET if several else None,
+    )
 
 
 class _Search:
@@ -108,7 +113,9 @@ class _Search:
                 continue  # so many failed that nobody has to stop here
             going = [candidate for candidate in going if self._trained(candidate, share)]
             while len(going) < left and stopped:  # who failed leaves a place to the best of those that had to stop
-                going += [candidate for candidate in [stopped.pop(0)] if self._trained(candidate, share)]
+                best = stopped.pop(0)
+                if self._trained(best, share):
+                    going.append(best)
             if not going:
                 reasons = (f"{name}: {entry['reason']}" for name, entry in self.record["candidates"].items() if entry["state"] == "failed")
                 self._write(winner=None)

@@ -39,7 +39,7 @@ def serve(patch: pytest.MonkeyPatch, home: Path) -> Iterator[Store]:
     own = {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "AWS_EC2_METADATA_DISABLED": "true"}
     for name, value in (who | aws | dvc | own).items():
         patch.setenv(name, value)
-    for name in ("GIT_USERNAME", "GIT_PASSWORD", "GIT_ASKPASS", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+    for name in ("GIT_USERNAME", "GIT_PASSWORD", "GIT_HOST", "GIT_ASKPASS", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         patch.delenv(name, raising=False)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

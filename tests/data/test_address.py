@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from magicapture.data import Address, DataError, is_address
+from magicapture.data.address import shown
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,23 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(text: str) -> No
         Address.parse(text)
     assert "hunter2" not in str(caught.value)
     assert "GIT_PASSWORD" in str(caught.value) or "expected git+URL" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("git+https://user:hunter2@h.org/b#x", "git+https://***@h.org/b#x"),
+        ("git+https://user:p@hunter2@h.org/b@main#x", "git+https://***@h.org/b@main#x"),
+        ("https://hunter2@h.org", "https://***@h.org"),
+        ("cannot reach postgresql+psycopg2://u:hunter2@h:5432/db", "cannot reach postgresql+psycopg2://***@h:5432/db"),
+        ("https://h.org/b@main and http://u:hunter2@h.org/", "https://h.org/b@main and http://***@h.org/"),
+        ("https://h.org:8443/b@main", "https://h.org:8443/b@main"),
+        ("sqlite:///runs@home/mlflow.db", "sqlite:///runs@home/mlflow.db"),
+    ],
+)
+def test_what_people_read_has_no_password(text: str, expected: str) -> None:
+    assert shown(text) == expected
+    assert shown(text, mask="") == expected.replace("***@", "")
 
 
 def test_folders_are_not_addresses() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from magicapture.data.erasure import find_tracked, git_paths
+from magicapture.data.erasure import find_pictures, git_paths
 from tests.data import store as stores
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +56,9 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_every_revision_is_found_below_gits_top(pictures: Path) -> None:
     old, new = revision(pictures, b"old"), revision(pictures, b"new")
-    tracked = find_tracked(pictures, "anna")
-    assert tracked is not None and {old, new} <= {*tracked.paths}
-    said = "\n".join(f"{what}\n{how}" for what, how in tracked.retained)
+    found = find_pictures(pictures, "anna")
+    assert found is not None and {old, new} <= {*found.paths}
+    said = "\n".join(f"{what}\n{how}" for what, how in found.retained)
     assert "--path 'pictures of people/subjects/anna.dvc' --path 'pictures of people/subjects/anna'" in said
     assert "(https://host.example/store)" in said and "s3cr" not in said
 
@@ -75,8 +75,8 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
 
 def test_history_that_git_does_not_tell_is_not_said_to_hold_nothing(tmp_path: Path) -> None:
     (tmp_path / ".git").write_text("gitdir: /nowhere")
-    tracked = find_tracked(tmp_path, "anna")
-    assert tracked is not None and "was not looked at" in tracked.retained[0][0]
+    found = find_pictures(tmp_path, "anna")
+    assert found is not None and "was not looked at" in found.retained[0][0]
     assert "was not looked at" in git_paths([tmp_path / "x.png"])[0][0]
 
 
@@ -85,8 +85,8 @@ def test_without_dvc_its_repository_cannot_be_searched(pictures: Path) -> None:
     revision(pictures, b"old")
     code = (
         "import sys; sys.modules['dvc'] = None\n"
-        "from magicapture.data.erasure import find_tracked\n"
-        "print(find_tracked(sys.argv[1], sys.argv[2]))"
+        "from magicapture.data.erasure import find_pictures\n"
+        "print(find_pictures(sys.argv[1], sys.argv[2]))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -96,4 +96,4 @@ def test_without_dvc_its_repository_cannot_be_searched(pictures: Path) -> None:
         return (result.stdout + result.stderr).strip().splitlines()[-1]
 
     assert asked("anna").startswith("magicapture.data.errors.DataError") and asked("anna").endswith("pip install 'magicapture[data]'")
-    assert asked("ben").startswith("Tracked(")
+    assert asked("ben").startswith("Pictures(")

@@ -16,7 +16,7 @@ import pytest
 from magicapture import stages
 from magicapture.artifacts import read_manifest
 from magicapture.config import Config
-from magicapture.data import DataError, digest, folder_md5, local, pair_hash
+from magicapture.data import DataError, digest, folder_md5, local, pair_hash, reading
 from magicapture.references import ReferencesError
 from magicapture.references.intake import add
 from magicapture.registry.lineage import data_lineage
@@ -183,6 +183,42 @@ def test_git_credentials_come_from_the_environment(published: Published, monkeyp
         assert git_server.PASSWORD not in str(caught.value)
         assert "cannot be cloned" in str(caught.value)
     assert "GIT_TERMINAL_PROMPT" not in os.environ
+
+
+def test_git_credentials_are_for_one_host_where_it_is_named(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_USERNAME", git_server.USER)
+    monkeypatch.setenv("GIT_PASSWORD", git_server.PASSWORD)
+    with git_server.serve(published.bare.parent) as url:
+        place = f"git+{url}/bare.git@main#by-git"
+        for own in ("127.0.0.1", url.removeprefix("http://")):
+            monkeypatch.setenv("GIT_HOST", own)
+            assert digest(place) == digest(published.work / "by-git")
+        monkeypatch.setenv("GIT_HOST", "git.example.org")
+        with pytest.raises(DataError, match=r"GIT_PASSWORD were not sent: GIT_HOST says that they are for git\.example\.org alone"):
+            digest(place)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "sent"),
+    [
+        ("https://git.example.org/a.git", "", True),
+        ("https://git.example.org:8443/a.git", "git.example.org", True),
+        ("https://git.example.org:8443/a.git", "Git.example.org:8443", True),
+        ("https://git.example.org:8443/a.git", "git.example.org:443", False),
+        ("https://evil.example.net/git.example.org", "git.example.org", False),
+        ("http://git.example.org/a.git", "", False),
+        ("http://git.example.org/a.git", "git.example.org", False),
+        ("http://10.0.0.1/a.git", "", False),
+        ("http://localhost:3000/a.git", "", True),
+        ("http://[::1]:3000/a.git", "", True),
+        ("ssh://git@git.example.org/a.git", "", False),
+    ],
+)
+def test_who_is_given_the_password(url: str, host: str, sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_PASSWORD", "s3cret")
+    monkeypatch.delenv("GIT_USERNAME", raising=False)
+    monkeypatch.setenv("GIT_HOST", host)
+    assert reading._with_credentials(url) == (url.replace("://", "://git:s3cret@") if sent else url)
 
 
 def test_store_credentials_come_from_the_environment(published: Published) -> None:

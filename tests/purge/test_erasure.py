@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,25 @@ def test_interrupted_in_the_second_look_the_same_command_goes_on(tmp_path: Path,
     assert [path.name for path in photos.rglob("*.png")] == ["2.png"]
     with pytest.raises(PurgeError, match="there is no such folder"):
         find("anna", [runs, photos], given)
+
+
+def test_a_container_without_an_installed_package_or_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage images hold the package's files alone, and their user may be in no list of users."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("HOME", "~")  # what is made of ~ for such a user
+    with pytest.raises(RuntimeError):
+        Path.home()
+    with writing(tmp_path / "runs" / "set", "images/1", subjects={"anna": ["1"]}):
+        pass
+    plan = find("anna", [tmp_path / "runs"])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [place for place in sys.path if "site-packages" not in place])
+        with pytest.raises(PackageNotFoundError):
+            version("magicapture")
+        report = erase(plan)
+    assert report.left == [] and [path.name for path in (tmp_path / "runs").iterdir()] == ["purges.jsonl"]
+    assert json.loads((tmp_path / "runs" / "purges.jsonl").read_text())["magicapture"] == ""
 
 
 def test_what_is_not_known_to_be_hers_is_said_and_stays(here: Path) -> None:

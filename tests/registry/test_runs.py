@@ -72,6 +72,8 @@ def test_config_comes_as_name_path_or_text(tmp_path: Path) -> None:
     file.write_text("preset: mini\ntuning: {steps: 5}\n")
     assert read_config("mini", []) == load_config("mini")
     assert read_config(str(file), []) == read_config(file.read_text(), []) == load_config("mini", ["tuning.steps=5"])
+    with pytest.raises(ConfigError, match="not valid YAML: while parsing .*expected the name of a preset, a file, or YAML"):
+        read_config("tuning: {steps: [", [])
     with pytest.raises(ConfigError, match=r"tuning\.steps"):
         read_config("mini", ["tuning.stepz=5"])
     with pytest.raises(ConfigError, match="the pipeline makes no search"):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from magicapture.registry.contents import read_stage
-from magicapture.registry.tracking import Tracker, TrackingDown, tracking_uri
+from magicapture.registry.tracking import Tracker, TrackingDown, pages, tracking_uri
 from tests.registry.artifacts import make_candidate
 
 
@@ -95,6 +102,60 @@ def test_a_server_that_is_down_is_noticed_within_seconds(kind: str, monkeypatch:
         with pytest.raises(TrackingDown, match="does not answer .*MLFLOW_TRACKING_URI"):
             Tracker.connect()
         assert time.monotonic() - began < 10
+
+
+@contextmanager
+def answering(status: int) -> Iterator[tuple[int, list[str | None]]]:
+    """A server on loopback that answers any request so: its port, and the credentials that it was given."""
+    given: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given.append(self.headers["Authorization"])
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port, given
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("status", "alive"), [(200, True), (401, True), (404, True), (500, False), (503, False)])
+def test_a_server_that_answers_is_up_unless_it_says_otherwise(status: int, alive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it thinks of the credentials in its address, which it is given as MLflow gives them."""
+    with answering(status) as (port, given):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:s3cr%40t@127.0.0.1:{port}/")
+        if alive:
+            Tracker.connect(None)
+        else:
+            with pytest.raises(
+                TrackingDown, match=rf"tracking server http://\*\*\*@127.0.0.1:{port}/ does not answer \(HTTP Error {status}"
+            ):
+                Tracker.connect(None)
+    assert given == [f"Basic {base64.b64encode(b'ann:s3cr@t').decode()}"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.2:9", "127.0.0.2:port", "[::1", "a" * 70])
+def test_a_password_in_the_address_is_in_no_message(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:s3cret@{host}")
+    with pytest.raises(TrackingDown, match=r"tracking server http://\*\*\*@.* does not answer") as caught:
+        Tracker.connect(None)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_searches_go_on_to_the_last_page(tracker: Tracker) -> None:
+    for name in ("a", "b", "c"):
+        tracker.client.create_registered_model(name)
+    found = pages(partial(tracker.client.search_registered_models, max_results=2, order_by=["name"]))
+    assert [model.name for model in found] == ["a", "b", "c"]
 
 
 def test_mlflow_is_imported_only_when_a_server_is_talked_to() -> None:
