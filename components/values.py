@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from components.images import REGISTRY, TAG
 from magicapture.config import ConfigError, Section
+from magicapture.mappings import read_mapping
 
 CHECKPOINTS = "/checkpoints"
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -136,10 +136,10 @@ def read_cluster(file: Path | None = None, digests: Path | None = None, **given:
 
     ``digests`` is a file of its own, YAML or JSON: bake target -> digest, or what ``docker buildx bake --metadata-file`` writes.
     """
-    data = _mapping(file) if file else {}
+    data = read_mapping(file) if file else {}
     if digests:
         entries = {
-            name: entry.get("containerimage.digest") if isinstance(entry, dict) else entry for name, entry in _mapping(digests).items()
+            name: entry.get("containerimage.digest") if isinstance(entry, dict) else entry for name, entry in read_mapping(digests).items()
         }
         data["digests"] = {name: digest for name, digest in entries.items() if digest is not None}
         if not data["digests"]:
@@ -158,13 +158,3 @@ def read_cluster(file: Path | None = None, digests: Path | None = None, **given:
             problems.append(f"{where} = {json.dumps(problem['input'], default=str)}: {what}{known}" if where else what)
         source = " and ".join(str(path) for path in (file, digests) if path) or "cluster"
         raise ConfigError(f"{source}: {'; '.join(problems)}") from None
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
-    if data is not None and not isinstance(data, dict):
-        raise ConfigError(f"{file}: expected a mapping of names to values, got {type(data).__name__}")
-    return data or {}

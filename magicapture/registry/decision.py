@@ -14,6 +14,7 @@ import yaml
 
 from magicapture.artifacts import SUBJECTS
 from magicapture.config import Config, ConfigError, load_config
+from magicapture.mappings import read_mapping
 from magicapture.registry.gate import Scores, Verdict, verdict
 from magicapture.registry.lock import ensure, model_lock
 from magicapture.registry.models import (
@@ -286,11 +287,6 @@ def read_policy(file: Path) -> dict[str, object]:
     """A policy file: YAML with keys of ``config.Policy``. Raises ConfigError naming what is unknown or out of range."""
     if not file.is_file():
         raise ConfigError(f"policy file {file} does not exist; expected YAML such as: min_identity: 0.3")
-    try:
-        data = yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{file}: expected a mapping of policy keys, got {type(data).__name__}")
+    data = read_mapping(file)
     load_config({"promotion": {"policy": data}})
     return data
