@@ -148,8 +148,12 @@ def rollback(name: str, to: str | None = None, reason: str = "") -> Decision:
             old = str(champion.version)
             past = history(tracker, name, old)[:-1]
             there = {str(entry.version): entry for entry in versions(tracker, name)}
-            fit = [index for index, number in enumerate(past) if number in there and number != old
-                   and there[number].tags.get(DECISION) != ROLLED_BACK and to in (None, number)]  # fmt: skip
+
+            def may_return(number: str) -> bool:
+                known = there.get(number)
+                return known is not None and number != old and known.tags.get(DECISION) != ROLLED_BACK and to in (None, number)
+
+            fit = [index for index, number in enumerate(past) if may_return(number)]
             if not fit:
                 wanted = "no champion before it" if to is None else f"version {to} was no champion before it"
                 raise RegistryError(
@@ -159,8 +163,9 @@ def rollback(name: str, to: str | None = None, reason: str = "") -> Decision:
             new, undone = past[fit[-1]], [*past[fit[-1] + 1 :], old]
             ensure(lock, name)
             because = f": {reason}" if reason else ""
-            for number in {*undone} & {*there} - {new}:
-                _record(tracker, there[number], Verdict(ROLLED_BACK, f"rolled back to version {new}{because}"))
+            for number in dict.fromkeys(undone):
+                if number in there and number != new:
+                    _record(tracker, there[number], Verdict(ROLLED_BACK, f"rolled back to version {new}{because}"))
             crown(tracker, name, new, past[: fit[-1]])
             return Decision(name, new, "champion", f"rolled back from version {old}{because}", old)
 

@@ -27,19 +27,27 @@ from magicapture.registry.tracking import Tracker, TrackingDown
 
 OUTBOX = "outbox"
 TAG_LENGTH = 8000  # MLflow's limit for a run's tag
-Candidate = str | Path | Mapping[str, str | Path]
+Given = str | Path | Mapping[str, str | Path]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """All that a pipeline run leaves to promotion, read and checked before anything is sent."""
+class Candidate:
+    """What one training seed came to: folder of each artifact kind, and its scores. ``half``: selection and identity of the better half
+    of its portraits, by which the best is chosen."""
 
-    candidates: list[dict[str, Path]]
-    seeds: list[str]
-    scores: list[Scores]
-    kept: list[dict[str, Any]]  # selection and identity of the better half of each one's portraits
+    seed: str
+    folders: dict[str, Path]
+    scores: Scores
+    half: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that a pipeline run leaves to promotion, read and checked before anything is sent; ``best``: index of the one to register."""
+
+    candidates: list[Candidate]
     best: int
     stages: list[StageRecord]
     tags: dict[str, str]
@@ -48,7 +56,7 @@ class Batch:
 
 
 def promote(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Given],
     out: str | Path,
     config: Config | str | Path,
     run: str | Path | None = None,
@@ -96,43 +104,52 @@ def track(folder: str | Path) -> str:
     return f"{folder}: sent {len(batch.stages)} stages; {outcome['model']} version {outcome['version']}: {outcome['reason']}"
 
 
-def _read(candidates: Sequence[Candidate], run: str | Path | None, tags: dict[str, str] | None = None, parent: str | None = None) -> Batch:
-    if not candidates:
+def _read(given: Sequence[Given], run: str | Path | None, tags: dict[str, str] | None = None, parent: str | None = None) -> Batch:
+    if not given:
         raise ArtifactError("no candidates to promote; expected at least one {'adapter': folder, 'evaluation': folder}")
-    folders, seeds, scores, kept, stages = [], [], [], [], []
-    for candidate in map(_folders, candidates):
-        unknown, missing = set(candidate) - set(STAGES), {"adapter", "evaluation"} - set(candidate)
-        if unknown or missing:
-            raise ArtifactError(f"candidate {candidate}: needs adapter and evaluation, may have {', '.join(STAGES)}")
-        folders.append({kind: candidate[kind] for kind in STAGES if kind in candidate})
-        seeds.append(str(read_manifest(candidate["adapter"], "adapter")["content"]["seed"]))
-        scores.append(read_scores(candidate["evaluation"]))
-        kept.append(
-            {name: read_manifest(candidate["evaluation"], "evaluation")["content"][name] or 0.0 for name in ("selection", "identity")}
-        )
-        for kind, folder in folders[-1].items():
-            if kind != "prepared" or len(folders) == 1:  # one prepared set serves every seed
-                stages.append(read_stage(kind, folder, "" if kind == "prepared" else seeds[-1]))
+    candidates = [_candidate(_folders(one)) for one in given]
+    seeds = [candidate.seed for candidate in candidates]
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice and tags is None:  # what an older outbox holds is sent as it is
-        given = ", ".join(str(own["adapter"]) for own in folders)
+        named = ", ".join(str(candidate.folders["adapter"]) for candidate in candidates)
         raise ArtifactError(
-            f"several candidates are of training seed {', '.join(twice)}: {given}; expected one of each seed, by which its runs are named: "
+            f"several candidates are of training seed {', '.join(twice)}: {named}; expected one of each seed, by which its runs are named: "
             "give the better one alone"
         )
+    stages = []
+    for number, candidate in enumerate(candidates):
+        for kind, folder in candidate.folders.items():
+            if kind != "prepared" or number == 0:  # one prepared set serves every seed
+                stages.append(read_stage(kind, folder, "" if kind == "prepared" else candidate.seed))
     if run is not None:
         content = read_manifest(run, "run")["content"]
         tags, parent = content["tags"] | {JOB_TAG: content["job"]}, content["run"]
     if tags is None:
         hashes = [record.tags.get("best_hash", record.made) for record in stages if record.stage == "tuning"]
-        tags = code_lineage() | {"lineage": lineage_key(*hashes, *(score.protocol for score in scores)), "seeds": ",".join(seeds)}
-    whose = subjects_of(*(read_manifest(folder, kind) for own in folders for kind, folder in own.items()))
+        protocols = [candidate.scores.protocol for candidate in candidates]
+        tags = code_lineage() | {"lineage": lineage_key(*hashes, *protocols), "seeds": ",".join(seeds)}
+    whose = subjects_of(*(read_manifest(folder, kind) for candidate in candidates for kind, folder in candidate.folders.items()))
     if whose:
         tags = tags | {SUBJECTS: subjects_tag(whose)}
-    return Batch(folders, seeds, scores, kept, best_of(scores, [half["selection"] for half in kept]), stages, tags, parent, whose)
+    best = best_of([candidate.scores for candidate in candidates], [candidate.half["selection"] for candidate in candidates])
+    return Batch(candidates, best, stages, tags, parent, whose)
 
 
-def _folders(candidate: Candidate) -> dict[str, Path]:
+def _candidate(folders: Mapping[str, Path]) -> Candidate:
+    """Raises ArtifactError for kinds that are missing or of no stage, and for artifacts that cannot be read."""
+    unknown, missing = set(folders) - set(STAGES), {"adapter", "evaluation"} - set(folders)
+    if unknown or missing:
+        raise ArtifactError(f"candidate {folders}: needs adapter and evaluation, may have {', '.join(STAGES)}")
+    evaluated = read_manifest(folders["evaluation"], "evaluation")["content"]
+    return Candidate(
+        seed=str(read_manifest(folders["adapter"], "adapter")["content"]["seed"]),
+        folders={kind: folders[kind] for kind in STAGES if kind in folders},
+        scores=read_scores(folders["evaluation"]),
+        half={name: evaluated[name] or 0.0 for name in ("selection", "identity")},
+    )
+
+
+def _folders(candidate: Given) -> dict[str, Path]:
     """Artifact kind -> folder; beside an evaluation, and one folder further out, lie the others."""
     if isinstance(candidate, Mapping):
         return {kind: Path(folder) for kind, folder in candidate.items()}
@@ -175,24 +192,23 @@ def _send(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain |
     with tracker.guarded():
         parent = batch.run or tracker.open_run(f"{config.promotion.subject} {lineage[:8]}", batch.tags)
         runs = {record.name: tracker.log_stage(parent, record, batch.tags) for record in batch.stages}
-        best, scores, seed = batch.candidates[batch.best], batch.scores[batch.best], batch.seeds[batch.best]
+        best = batch.candidates[batch.best]
         with model_lock(name, tracker.uri, config.promotion.lock_wait):
             version = find_version(tracker, name, lineage)
             known = version is not None
             if version is None:
-                origins = {f"{stage}.run": runs[f"{stage} seed {seed}"] for stage in ("tuning", "evaluation")}
-                tags = {**batch.tags, **scores.tags(), **origins, "seed": seed, CANDIDATES: str(len(batch.candidates))}
+                origins = {f"{stage}.run": runs[f"{stage} seed {best.seed}"] for stage in ("tuning", "evaluation")}
+                tags = {**batch.tags, **best.scores.tags(), **origins, "seed": best.seed, CANDIDATES: str(len(batch.candidates))}
                 holder = tracker.client.create_run(tracker.experiment, run_name="promotion", tags={**tags, "mlflow.parentRunId": parent})
-                version = register(tracker, name, best, config, str(holder.info.run_id), tags, scores)
-        decision = decide(tracker, name, version, scores, config, best.get("prepared"), score_again)
+                version = register(tracker, name, best.folders, config, str(holder.info.run_id), tags, best.scores)
+        decision = decide(tracker, name, version, best.scores, config, best.folders.get("prepared"), score_again)
         reason = decision.reason
         if known and decision.previous != version:
             reason += f" (version {version} of the same lineage was registered before)"
         told = {"model": name, "model.version": version, "champion": str(decision.champion).lower(), "outcome": decision.outcome}
         for tag, value in (told | {"reason": reason}).items():
             tracker.client.set_tag(parent, f"promotion.{tag}", value[:TAG_LENGTH])
-        half = batch.kept[batch.best]
-        tracker.log_metrics(parent, [(measure, value, 0) for measure, value in half.items()], batch.stages[-1].time_ms)
+        tracker.log_metrics(parent, [(measure, value, 0) for measure, value in best.half.items()], batch.stages[-1].time_ms)
         if closing:
             tracker.close_run(parent, "FINISHED")
     return {
@@ -204,20 +220,22 @@ def _send(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain |
 def _listed(batch: Batch) -> list[dict[str, Any]]:
     return [
         {
-            "seed": seed, **half, "protocol": score.protocol,
-            "folders": {kind: str(path.resolve()) for kind, path in folders.items()},
+            "seed": candidate.seed,
+            **candidate.half,
+            "protocol": candidate.scores.protocol,
+            "folders": {kind: str(path.resolve()) for kind, path in candidate.folders.items()},
         }
-        for seed, half, score, folders in zip(batch.seeds, batch.kept, batch.scores, batch.candidates, strict=True)
-    ]  # fmt: skip
+        for candidate in batch.candidates
+    ]
 
 
 def _keep(batch: Batch, draft: Path) -> list[dict[str, str]]:
     """Copy every stage artifact under the draft's outbox: on a cluster the originals go when the pod ends."""
     entries = []
-    for seed, folders in zip(batch.seeds, batch.candidates, strict=True):
+    for candidate in batch.candidates:
         entry = {}
-        for kind, folder in folders.items():
-            target = Path(OUTBOX) / (kind if kind == "prepared" else f"seed-{seed}/{kind}")
+        for kind, folder in candidate.folders.items():
+            target = Path(OUTBOX) / (kind if kind == "prepared" else f"seed-{candidate.seed}/{kind}")
             if not (draft / target).exists():
                 shutil.copytree(folder, draft / target)
             entry[kind] = str(target)
