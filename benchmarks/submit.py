@@ -57,7 +57,9 @@ def submit(count: int) -> tuple[float, list[dict]]:
     """Seconds of the whole command, Python's start included, and the runs that the server then has. Raises CalledProcessError."""
     with server() as (host, runs), tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "people.yaml")
-        file.write_text(yaml.safe_dump([{"name": f"person-{i}", "photos": f"/data/person-{i}"} for i in range(count)]))
+        file.write_text(
+            yaml.safe_dump([{"name": f"person-{i}", "photos": f"/data/person-{i}", "looks": "/data/look"} for i in range(count)])
+        )
         command = [sys.executable, str(ROOT / "pipeline.py"), "submit", "--host", host, "--parameters", str(file)]
         started = time.monotonic()
         subprocess.run(command, check=True, stdout=2, cwd=ROOT)

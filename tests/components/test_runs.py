@@ -62,7 +62,7 @@ def test_a_file_says_more_than_the_options(tmp_path: Path) -> None:
         ("- {name: a}\n- {name: a}", "set 2: name 'a': expected a name of its own"),
         ("- {photos: /x}", "set 1: name '': expected a name"),
         ("- {name: a}\n- {name: b, seeds: [x]}", "set 2: seeds ['x']: expected whole numbers"),
-        ("{photos: }", "photos = None: expected text"),
+        ("{photos: }", "photos = None: expected a folder that the pods see, or git+URL"),
         ("{set: tuning.steps=5}", "set = 'tuning.steps=5': expected a list"),
         ("{set: [tuning.stepz=5]}", "did you mean 'tuning.steps'?"),
         ("{preset: min}", "min"),
@@ -176,7 +176,8 @@ def test_a_token_that_expires_meanwhile_is_said(kfp: KfpServer, client: Server, 
 def test_the_commands_exit_code_is_the_runs(end: tuple, code: int, kfp: KfpServer, tmp_path: Path) -> None:
     kfp.progress = [RUNNING, end]
     file = write(tmp_path / "r.yaml", "- {name: anna}\n- {name: ben}\n")
-    result = CliRunner().invoke(pipeline.app, ["submit", "--host", kfp.host, "--parameters", str(file), "--wait"])
+    given = ["--photos", "/data/person", "--looks", "/data/look"]
+    result = CliRunner().invoke(pipeline.app, ["submit", "--host", kfp.host, "--parameters", str(file), *given, "--wait"])
     assert result.exit_code == code, result.output
     assert re.findall(r"^(\w+)  http\S+/runs-\d+$", result.output, re.MULTILINE) == ["anna", "ben"]
     assert len(re.findall(rf"  {end[0]}", result.output)) == 2

@@ -253,8 +253,8 @@ def test_resuming_that_fails_keeps_the_paused_schedule(desk: Desk) -> None:
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_a_command_that_is_stopped_between(blow: signal.Signals, desk: Desk, checkout: Path) -> None:
     """Ctrl-C goes back to the old schedule; kill -9 leaves it paused, and the same command mends it."""
-    arguments = ["schedule", "--host", desk.kfp.host, "--name", "n", "--experiment", "e", "--every"]
-    command = [sys.executable, "-c", COMMAND, str(checkout), *arguments]
+    given = ["--name", "n", "--experiment", "e", "--photos", "/data/person", "--looks", "/data/look", "--every"]
+    command = [sys.executable, "-c", COMMAND, str(checkout), "schedule", "--host", desk.kfp.host, *given]
     subprocess.run([*command, "1d"], cwd=ROOT, check=True)
     (old,) = desk.kfp.enabled("n")
     desk.kfp.fail("POST", "/recurringruns/[^/]+:enable", 500, delay=2)

@@ -78,7 +78,7 @@ def test_a_database_that_goes_away_takes_the_lock_with_it() -> None:
         assert lock.acquire() and lock.held()
     assert not lock.held()
     lock.release()
-    with pytest.raises(LockLost, match=r"magicapture:\*\*\*@127") as error:
+    with pytest.raises(LockLost, match=r"//\*\*\*@127") as error:
         PostgresLock("m", address).acquire()
     assert "secret" not in str(error.value)
 
