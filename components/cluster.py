@@ -8,10 +8,10 @@ from components.values import CHECKPOINTS, NEEDS, Cluster
 
 VOLUME = "magicapture-checkpoints"  # manifests/base/runs/checkpoints.yaml
 SETTINGS = "magicapture-settings"  # manifests/base/runs/settings.yaml
-PAUSE = 120  # seconds between two tries; as long every time, so that no try comes after days
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
 # Where the servers are for people (links) and for the closing task (why a run failed); a task does without what the map does not hold.
 LINK_NAMES = ("KFP_UI", "KFP_ENDPOINT", "MLFLOW_UI")
+PAUSE = 120  # seconds between two tries; as long every time, so that no try comes after days
 # Secret -> its keys, which are the variables' names. None is needed where nothing asks for it: a missing one stops no pod.
 SECRETS: dict[str, tuple[str, ...]] = {
     "magicapture-s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"),

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from magicapture.artifacts import write_text
 from magicapture.config import Config
+from magicapture.data.address import shown
 from magicapture.registry.card import card
 from magicapture.registry.gate import Scores, read_scores
-from magicapture.registry.tracking import RegistryError, Tracker, shown
+from magicapture.registry.tracking import RegistryError, Tracker
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel

@@ -230,7 +230,7 @@ def _listed(batch: Batch) -> list[dict[str, Any]]:
 
 
 def _keep(batch: Batch, draft: Path) -> list[dict[str, str]]:
-    """Copy every stage artifact under the draft's outbox: on a cluster the originals go when the pod ends."""
+    """Copy every stage artifact under the draft's outbox: who sends it later may have moved or removed the originals."""
     entries = []
     for candidate in batch.candidates:
         entry = {}

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -46,17 +47,22 @@ def test_every_block_says_how_far_it_was_tried(blocks: list[tuple[str, str]]) ->
     assert [block for before, block in blocks if not LABEL.search(before)] == []
 
 
+def understood(app: Any, command: str, words: list[str]) -> Any:
+    """The command of ``app`` that the words call, which exists and has their options."""
+    while words and words[0] in getattr(app, "commands", {}):
+        app = app.commands[words.pop(0)]
+    assert not hasattr(app, "commands"), command
+    options = {option for parameter in app.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options, command
+    return app
+
+
 def test_commands_of_the_pipeline_and_their_options_exist(commands: list[str]) -> None:
     app = typer.main.get_command(pipeline.app)
     seen = set()
     for command in (command for command in commands if "pipeline.py" in command):
         words = shlex.split(command.split("pipeline.py ", 1)[1])
-        inner = app
-        while words and words[0] in getattr(inner, "commands", {}):
-            inner = inner.commands[words.pop(0)]  # type: ignore[attr-defined]
-        assert not hasattr(inner, "commands"), command
-        options = {option for parameter in inner.params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} <= options, command
+        inner = understood(app, command, words)
         seen.add(inner.name)
         knobs = [value for flag, value in pairwise(words) if flag == "--set"]
         load_config("mini", knobs)
@@ -72,13 +78,7 @@ def test_commands_of_magicapture_and_their_options_exist(commands: list[str]) ->
         found = re.search(r"^magicapture (.*)| -- python -m magicapture (.*)", command)
         assert found or not re.search(r" -- (\./)?magicapture\b", command), command
         if found:
-            words, inner = shlex.split(found[1] or found[2]), app
-            while words and words[0] in getattr(inner, "commands", {}):
-                inner = inner.commands[words.pop(0)]  # type: ignore[attr-defined]
-            assert not hasattr(inner, "commands"), command
-            options = {option for parameter in inner.params for option in parameter.opts}
-            assert {word for word in words if word.startswith("--")} <= options, command
-            seen.add(inner.name)
+            seen.add(understood(app, command, shlex.split(found[1] or found[2])).name)
     assert seen == {"fetch", "verify", "show", "promote", "purge"}
 
 

@@ -190,7 +190,7 @@ def test_a_server_that_is_down_loses_nothing_and_track_sends_it_later(
         with pytest.raises(TrackingDown):
             track(out)
         assert content(out) == kept
-    (tmp_path / "stages").rename(tmp_path / "gone")  # on a cluster the originals are gone with the pod
+    (tmp_path / "stages").rename(tmp_path / "gone")  # the originals may be gone by then
     said = track(out)
     assert "sent 11 stages" in said and f"{NAME} version 1" in said
     sent = content(out)
