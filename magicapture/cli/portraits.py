@@ -1,51 +1,25 @@
-"""The command line: ``magicapture train | generate | evaluate | gallery | adapter | data | purge | packs | registry | config ...``.
-
-Rooms are imported inside the commands: ``magicapture --help`` answers at once, and a command loads only what it uses. Exit status: see
-:mod:`magicapture.exits`.
-"""
+"""The commands that make portraits: ``magicapture train | generate | evaluate``."""
 
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from magicapture import adapter_cli, config_cli, exits, gallery_cli, options, packs_cli, purge_cli, quality_cli, registry_cli
-from magicapture.options_cli import Once, takes
+from magicapture import exits, options
+from magicapture.cli.arguments import PLACE, Set
+from magicapture.cli.named import takes
 
 if TYPE_CHECKING:
     from magicapture.config import Config
     from magicapture.recipe import Run
 
-app = typer.Typer(
-    name="magicapture",
-    help="Personalised portraits: photos of a person and images of a look in; ranked, measured portraits and a registered model out.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},  # --lora_rank, as the original code has it
-)
-data = typer.Typer(help="Versioned pictures: add those of a subject or a style.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(data, name="data")
-app.add_typer(packs_cli.app, name="packs")
-app.add_typer(registry_cli.app, name="registry")
-app.add_typer(config_cli.app, name="config")
-app.command()(purge_cli.purge)
-app.command("gallery")(gallery_cli.gallery)
-app.add_typer(adapter_cli.app, name="adapter")
-app.command()(quality_cli.check)
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob, for example tuning.steps=50; repeatable.")]
-PLACE = "a folder, or git+URL@REVISION#FOLDER"
 Preset = Annotated[str | None, typer.Option("--preset", help="Preset name or YAML file; default: what the artifact was made with.")]
 
 
-@app.command(cls=Once)
 @takes(options.TRAIN)
 def train(
     given: dict[str, Any],
@@ -114,7 +88,6 @@ def train(
             _tell(stages.promote([{"prepared": prepared, **made}], out / "promotion", config))
 
 
-@app.command(cls=Once)
 @takes(options.GENERATE)
 def generate(
     given: dict[str, Any],
@@ -164,7 +137,6 @@ def generate(
         typer.echo(f"portraits: {stages.postprocess(images, out / 'portraits', config)}" if post else f"images: {images}")
 
 
-@app.command()
 def evaluate(
     images: Annotated[Path, typer.Argument(help="A portraits folder (or images folder) that `train` or `generate` wrote.")],
     prepared: Annotated[Path, typer.Argument(help="The prepared folder of the person.")],
@@ -180,101 +152,6 @@ def evaluate(
     with exits.stoppable(f"Nothing was written to {out}; the same command begins anew"):
         evaluation = stages.evaluate(images, prepared, out, _config(images, kind, preset, knobs))
     typer.echo(_result(evaluation))
-
-
-@app.command()
-def track(folder: Annotated[Path, typer.Argument(help="The promotion folder of a run whose tracking server was down.")]) -> None:
-    """Send what a run kept while the tracking server was down."""
-    from magicapture import registry
-
-    typer.echo(registry.track(folder))
-
-
-@app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False) -> None:
-    """What is installed, which packs, which device, what is missing and what to do about it; exit status 1 if something needed is."""
-    from magicapture.doctor import examine
-
-    findings = examine()
-    if as_json:
-        typer.echo(json.dumps([vars(finding) for finding in findings], indent=2))
-    else:
-        width = max(len(finding.what) for finding in findings)
-        for finding in findings:
-            typer.echo(f"{'ok  ' if finding.ok else 'MISS' if finding.needed else '-   '} {finding.what:<{width}}  {finding.found}")
-            if finding.remedy:
-                typer.echo(f"     {'':<{width}}  -> {finding.remedy}")
-    if any(finding.needed and not finding.ok for finding in findings):
-        raise typer.Exit(1)
-
-
-Name = Annotated[str, typer.Argument(help="Letters, digits, - and _; git keeps it for ever, so best a pseudonym.")]
-Pictures = Annotated[list[Path], typer.Argument(help="Pictures, and folders of pictures.")]
-GatePreset = Annotated[str, typer.Option("--preset", help="Preset by whose pack and knobs the pictures are judged; for photographs sd15.")]
-DataRepository = Annotated[Path, typer.Option("--repository", help="The git repository with DVC that keeps them.")]
-Remote = Annotated[str, typer.Option("--remote", help="DVC remote they are pushed to; default: the repository's own default.")]
-Extend = Annotated[bool, typer.Option("--extend", help="Put them beside those that are there under this name.")]
-
-
-@data.command("add-subject")
-def data_add_subject(
-    name: Name,
-    photos: Pictures,
-    preset: GatePreset = "mini",
-    knobs: Set = None,
-    repository: DataRepository = Path(),
-    remote: Remote = "",
-    extend: Extend = False,
-) -> None:
-    """Photos of a person into subjects/NAME: judged, upright, in sRGB, without metadata, tracked by DVC. Says what to commit."""
-    _add("subject", name, photos, preset, knobs, repository, remote, extend)
-
-
-@data.command("add-style")
-def data_add_style(
-    name: Name,
-    pictures: Pictures,
-    preset: GatePreset = "mini",
-    knobs: Set = None,
-    repository: DataRepository = Path(),
-    remote: Remote = "",
-    extend: Extend = False,
-) -> None:
-    """Pictures of a look into styles/NAME: as add-subject does."""
-    _add("style", name, pictures, preset, knobs, repository, remote, extend)
-
-
-def main() -> None:
-    """Entry point: errors a person can act on are one line on stderr, others keep their traceback (``magicapture.exits``)."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("magicapture").setLevel(logging.INFO)
-    try:
-        app()
-    except Exception as error:
-        sys.exit(exits.status(error))
-
-
-def _add(
-    kind: Literal["subject", "style"],
-    name: str,
-    pictures: list[Path],
-    preset: str,
-    knobs: list[str] | None,
-    repository: Path,
-    remote: str,
-    extend: bool,
-) -> None:
-    from magicapture.config import load_config
-    from magicapture.references.intake import add
-
-    added = add(kind, name, pictures, load_config(preset, knobs or ()), repository, extend=extend, remote=remote)
-    for file, picture in added.kept.items():
-        typer.echo(f"{added.folder}/{file}  {picture}")
-    for label, reason in added.set_aside:
-        typer.echo(f"set aside  {label}: {reason}")
-    typer.echo(f"{added.folder}: {len(added.kept)} pictures added, {len(added.set_aside)} set aside. To publish them, in {added.root}:")
-    for command in added.commands:
-        typer.echo(f"  {command}")
 
 
 def _config(folder: Path, kind: str, preset: str | None, knobs: list[str] | None) -> Config:

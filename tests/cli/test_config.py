@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from magicapture import knobs, options
 from magicapture.artifacts import MANIFEST, ArtifactError, writing
 from magicapture.cli import app
 from magicapture.config import Config, ConfigError, load_config
 from magicapture.recipe import Recipe, plan
-
-ROOT = Path(__file__).parent.parent
-runner = CliRunner()
+from tests.cli import ROOT, runner
 
 
 def _said(*arguments: str) -> str:

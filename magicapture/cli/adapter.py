@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from magicapture.cli.arguments import Json, Set
+
 if TYPE_CHECKING:
     from magicapture.adapters.base import Base
 
@@ -50,7 +52,7 @@ def import_(
     ] = None,
     without_tokens: Annotated[bool, typer.Option("--without-tokens", help="It was trained on words alone.")] = False,
     preset: Annotated[str, typer.Option("--preset", help="Preset or YAML file whose pack is the base it was trained on.")] = "mini",
-    knobs: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob; repeatable.")] = None,
+    knobs: Set = None,
 ) -> None:
     """Make an adapter folder of another tool's files; what is not understood is listed and refused."""
     from magicapture.adapters.operations import import_lora
@@ -65,7 +67,7 @@ def import_(
 def info(
     place: Annotated[Path, typer.Argument(help="An adapter folder, or a LoRA file of diffusers or kohya.")],
     pack: PackOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Base, rank, alpha, tokens, steps, hash and size."""
     from magicapture.adapters.operations import describe

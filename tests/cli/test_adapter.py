@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from magicapture import adapters
 from magicapture.artifacts import read_manifest
@@ -18,10 +18,9 @@ from magicapture.backbones import load_backbone
 from magicapture.cli import app
 from magicapture.packs import load_pack
 from tests.adapters.artifact import latents_of, load_embeddings, stock_pipeline, write_adapter
-from tests.test_cli import _run
+from tests.cli import ROOT, run, runner
 
-GUIDE = Path(__file__).parent.parent / "docs" / "adapters.md"
-runner = CliRunner()
+GUIDE = ROOT / "docs" / "adapters.md"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +90,6 @@ def test_info_is_json_for_programs_and_lines_for_people(adapter: Path) -> None:
 
 
 def test_errors_are_one_line_that_says_what_to_do(adapter: Path, tmp_path: Path) -> None:
-    result = _run("adapter", "import", tmp_path / "none.safetensors", "--out", tmp_path / "out")
+    result = run("adapter", "import", tmp_path / "none.safetensors", "--out", tmp_path / "out")
     assert (result.returncode, result.stdout) == (2, "") and "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].endswith("none.safetensors is not a file; expected a .safetensors file")

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from magicapture.cli.arguments import PLACE, Json, Set
+
 if TYPE_CHECKING:
     from magicapture.references.check import Checked
 
 
 def check(
-    folder: Annotated[
-        str, typer.Argument(help="Photos of one person, or of a sub-folder for each of several: a folder, or git+URL@REV#FOLDER.")
-    ],
+    folder: Annotated[str, typer.Argument(help=f"Photos of one person, or of a sub-folder for each of several: {PLACE}.")],
     style: Annotated[bool, typer.Option("--style", help="They are images of a look, not photos of a person.")] = False,
     preset: Annotated[str, typer.Option("--preset", help="Preset by whose pack and knobs they are judged; for photographs sd15.")] = "mini",
-    knobs: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob; repeatable.")] = None,
+    knobs: Set = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Write an HTML page with boxes, key points and masks here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Judge photos (or images of a look) before training, as training will. Exit status: 0 all usable, 1 some set aside, 2 the check could
     not be made, 3 too few remain to train."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from magicapture.cli.arguments import Json
+
 if TYPE_CHECKING:
     from magicapture.registry import Decision
 
@@ -17,7 +19,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Name = Annotated[str, typer.Argument(help="Registered model: <model_name>.<subject>.<style>.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
 @app.command("list")
@@ -96,6 +97,13 @@ def rollback(
     from magicapture import registry
 
     _tell(registry.rollback(name, to, reason))
+
+
+def track(folder: Annotated[Path, typer.Argument(help="The promotion folder of a run whose tracking server was down.")]) -> None:
+    """Send what a run kept while the tracking server was down."""
+    from magicapture import registry
+
+    typer.echo(registry.track(folder))
 
 
 def _tell(decision: Decision) -> None:

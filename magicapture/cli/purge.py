@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from magicapture.cli.arguments import Json
+
 if TYPE_CHECKING:
     from magicapture.purge import Plan, Report
 
@@ -27,7 +29,7 @@ def purge(
         Path | None, typer.Option("--repository", help="The git repository with DVC that keeps photos; default: the one here.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove what was found; without it nothing is changed.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find all that is of a person, and with --yes erase it and look again. MLFLOW_TRACKING_URI says where MLflow is, and behind a server
     MLFLOW_BACKEND_STORE_URI its database.

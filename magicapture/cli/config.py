@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from magicapture.cli.arguments import Json, Set
+
 if TYPE_CHECKING:
     from magicapture.config import Config
 
 app = typer.Typer(help="Knobs: what is in force, what each does, what presets differ in.", no_args_is_help=True, rich_markup_mode=None)
 WHAT = "a preset, a YAML file, the folder of a run, or of an artifact that keeps all its knobs (tokens, adapter, images)"
 Source = Annotated[str, typer.Option("--preset", help=f"{WHAT[0].upper()}{WHAT[1:]}.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a knob on top; repeatable.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
 @app.command()

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from magicapture import exits
+from magicapture.cli.arguments import Json
 
 app = typer.Typer(help="The packs of weights: list, fetch, convert, verify.", no_args_is_help=True, rich_markup_mode=None)
-Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
 @app.command("list")
