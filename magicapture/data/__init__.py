@@ -4,9 +4,9 @@ DVC is imported inside functions: who only has folders needs none.
 """
 
 from magicapture.data.address import Address, is_address
-from magicapture.data.digest import digest, folder_md5, pair_hash
 from magicapture.data.errors import DataError
-from magicapture.data.reading import local, revision_tags
+from magicapture.data.md5 import folder_md5
+from magicapture.data.reading import digest, local, pair_hash, revision_tags
 from magicapture.data.repository import Repository
 from magicapture.data.subjects import folder_concepts, folder_name, is_photo, name_subjects, photo_hashes
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from magicapture.data.address import shown
-from magicapture.data.digest import bytes_md5, file_md5
+from magicapture.data.md5 import bytes_md5, file_md5
 from magicapture.data.tools import dvc_cache, dvc_config, git, in_cache
 
 TIMEOUT = 60  # s, for one question to git

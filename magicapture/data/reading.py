@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from magicapture.artifacts import lineage_key
 from magicapture.data.address import Address, is_address, shown
-from magicapture.data.digest import bytes_md5, folder_md5, listing_md5
 from magicapture.data.errors import DataError
+from magicapture.data.md5 import bytes_md5, folder_md5, listing_md5
 from magicapture.data.tools import need_dvc
 
 
@@ -60,6 +61,19 @@ def opened(address: Address) -> Iterator[Revision]:
             tempfile.tempdir = usual
             system.close()
             clean_repos()
+
+
+def digest(place: str | Path) -> str:
+    """The md5 of a folder, or of the folder that an address names: no picture is fetched for that. Raises DataError."""
+    if not is_address(place):
+        return folder_md5(Path(place))
+    with opened(Address.parse(str(place))) as revision:
+        return listing_md5(revision.files())
+
+
+def pair_hash(photos: str | Path, looks: str | Path) -> str:
+    """16 hex digits that name photos and looks together, folders or addresses: the ``data.hash`` of a run."""
+    return lineage_key(digest(photos), digest(looks))
 
 
 def revision_tags(place: str) -> tuple[dict[str, str], list[str]]:

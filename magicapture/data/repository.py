@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from magicapture.artifacts import write_bytes, write_text
-from magicapture.data.digest import file_md5, folder_md5
 from magicapture.data.errors import DataError
+from magicapture.data.md5 import file_md5, folder_md5
 from magicapture.data.tools import dvc_cache, git_says, in_cache, need_dvc
 
 # Everything that is a folder in subjects/ and styles/ is DVC's; what names them for git are the .dvc files.

@@ -1,4 +1,4 @@
-"""The digest of a folder of pictures: the md5 that DVC gives it, so that a folder and the revision it came from have the same."""
+"""The md5 that DVC gives a file or a folder, so that a folder and the revision it came from have the same digest."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-
-from magicapture.artifacts import lineage_key
-from magicapture.data.address import Address, is_address
 
 
 def folder_md5(folder: Path) -> str:
@@ -32,18 +29,3 @@ def listing_md5(files: Mapping[str, str]) -> str:
     """Of relative paths and the md5 of each: see :func:`folder_md5`."""
     entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
     return bytes_md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
-
-
-def digest(place: str | Path) -> str:
-    """The md5 of a folder, or of the folder that an address names: no picture is fetched for that. Raises DataError."""
-    if not is_address(place):
-        return folder_md5(Path(place))
-    from magicapture.data.reading import opened
-
-    with opened(Address.parse(str(place))) as revision:
-        return listing_md5(revision.files())
-
-
-def pair_hash(photos: str | Path, looks: str | Path) -> str:
-    """16 hex digits that name photos and looks together, folders or addresses: the ``data.hash`` of a run."""
-    return lineage_key(digest(photos), digest(looks))
