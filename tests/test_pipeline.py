@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -277,6 +278,14 @@ def test_run_twice(
     _, unchanged, warm = sorted((tmp_path / "runs" / "stages").iterdir())
     assert executed(unchanged) == {"resolve", "close"}
     assert executed(warm) == {"resolve", "promotion", "close"}
+
+    (tmp_path / "runs" / "stages").rename(tmp_path / "aside")
+    (out / "report.html").unlink()
+    fourth = command(*arguments, folder=tmp_path)
+    assert fourth.returncode == 0, fourth.stdout[-4000:]
+    assert "is not here: the stages run again" in fourth.stdout and (out / "report.html").is_file()
+    shutil.rmtree(tmp_path / "runs" / "stages")
+    (tmp_path / "aside").rename(tmp_path / "runs" / "stages")
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -15,7 +15,7 @@ from magicapture.config import Config, load_config
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 
 
-def knobs(**sections: dict) -> Config:
+def knobs(**sections: dict | str) -> Config:
     return load_config({"preset": "mini", "promotion": {"subject": "anna", "style": "noir"}, **sections})
 
 
@@ -24,6 +24,7 @@ def make_candidate(
     seed: int = 0,
     *,
     selection: float = 0.8,
+    half: float | None = None,
     identity: float = 0.5,
     protocol: str = "p1",
     steps: int = 20,
@@ -33,7 +34,8 @@ def make_candidate(
 ) -> dict[str, Path]:
     """A prepared set (shared by the seeds of ``root``) and one seed's artifacts; returns kind -> folder.
 
-    Its 8 portraits score ``selection`` and ``identity`` give or take a little; the last ones have no face where ``faces`` are fewer.
+    Its 8 portraits score ``selection`` (their better half ``half``) and ``identity`` give or take a little; the last ones have no face
+    where ``faces`` are fewer.
     ``whose`` they are (``artifacts.writing``), and the ``shade`` of this person's pictures.
     """
     shown = PICTURE + shade
@@ -74,7 +76,8 @@ def make_candidate(
             Image.fromarray(shown + index).save(draft.path / "images" / f"000{index}.png")
         (draft.path / "scores.json").write_text(json.dumps({"protocol": protocol, "items": rows, "sets": sets}))
         (draft.path / "report.html").write_text("<p>report</p>")
-        draft.content = {"protocol": protocol, "selection": selection if faces else None, "identity": identity if faces else None}
+        better = selection if half is None else half
+        draft.content = {"protocol": protocol, "selection": better if faces else None, "identity": identity if faces else None}
     return folders
 
 

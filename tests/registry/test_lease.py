@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,22 +68,30 @@ def test_of_many_at_once_one_gets_it(server: LeaseServer, account: Path) -> None
         got[0].release()
 
 
-def test_a_dead_holders_lease_runs_out_and_a_living_ones_does_not(server: LeaseServer, account: Path) -> None:
+def test_a_dead_holders_lease_runs_out_and_a_living_ones_does_not(
+    server: LeaseServer, account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that stands still between two renewals, so that a busy machine lets no lease run out."""
+    clock = [1000.0]
+    monkeypatch.setattr("magicapture.registry.lease.time", SimpleNamespace(monotonic=lambda: clock[0]))
     holder, waiter = lease(server, account, duration=1), lease(server, account, duration=1)
     assert holder.acquire()
-    until = time.monotonic() + 2.5
-    while time.monotonic() < until:
+    for _ in range(4):  # three durations in all
         assert not waiter.acquire()
-        time.sleep(0.1)
-    assert holder.held()
+        clock[0] += 0.75
+        assert holder.held()
+        until = time.monotonic() + 20
+        while holder.renewed < clock[0]:
+            assert time.monotonic() < until
+            time.sleep(0.02)
     holder.stop.set()  # as if its process had died
     assert holder.keeper is not None
     holder.keeper.join()
-    until = time.monotonic() + 20
-    while not waiter.acquire():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    for _ in range(2):
+        assert not waiter.acquire()
+        clock[0] += 0.75
     assert not holder.held()
+    assert waiter.acquire()
     taken = dict(next(iter(server.leases.values()))["spec"])
     holder.release()  # it does not give back what is another's
     assert next(iter(server.leases.values()))["spec"]["holderIdentity"] == taken["holderIdentity"] == waiter.identity

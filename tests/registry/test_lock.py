@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from magicapture.registry.tracking import RegistryError
 from tests.registry import postgres
 
 HOLDER = """
-import sys, time
+import os, sys, time
 from magicapture.registry.lock import model_lock
 with model_lock("m", sys.argv[1], 60):
     print("held", flush=True)
@@ -101,13 +100,21 @@ def test_the_lock_follows_the_store_or_the_setting(tmp_path: Path, monkeypatch: 
         assert "hidden" not in str(error.value)
 
 
-def test_waiting_ends_when_the_other_lets_go(tmp_path: Path) -> None:
-    code = HOLDER.replace("time.sleep(600)", "time.sleep(1)")
+def test_waiting_ends_when_the_other_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = HOLDER.replace("time.sleep(600)", "while not os.path.exists(sys.argv[2]): time.sleep(0.02)")
+    refused, acquire, tries = tmp_path / "refused", FileLock.acquire, list[bool]()
+
+    def watched(lock: FileLock) -> bool:
+        tries.append(acquire(lock))
+        if not tries[-1]:
+            refused.touch()
+        return tries[-1]
+
+    monkeypatch.setattr(FileLock, "acquire", watched)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    holder = subprocess.Popen([sys.executable, "-c", code, store], stdout=subprocess.PIPE, text=True, env=environment)
+    holder = subprocess.Popen([sys.executable, "-c", code, store, str(refused)], stdout=subprocess.PIPE, text=True, env=environment)
     assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-    began = time.monotonic()
-    with model_lock("m", store, 60):
-        assert time.monotonic() - began > 0.2
+    with model_lock("m", store, 60) as lock:
+        assert lock.held() and tries[0] is False
     assert holder.wait(30) == 0

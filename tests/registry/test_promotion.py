@@ -77,6 +77,25 @@ def test_a_better_one_replaces_the_champion_a_worse_one_does_not(tracker: Tracke
     assert float(tags["promotion.gain.selection"]) == pytest.approx(-0.1, abs=0.01)
 
 
+def test_the_best_seed_is_that_of_the_better_half(tracker: Tracker, tmp_path: Path) -> None:
+    candidates = [make_candidate(tmp_path, seed, selection=mean, half=half) for seed, (mean, half) in enumerate(((0.8, 0.8), (0.7, 0.9)))]
+    assert content(promote(candidates, tmp_path / "out", knobs(), run_of(tmp_path / "run", "L1", tracker)))["best"] == 1
+
+
+def test_the_best_of_many_has_to_be_better_by_more(tracker: Tracker, tmp_path: Path) -> None:
+    """Eight portraits that are all better are one chance in 256, of two candidates' one in 128."""
+    strict = knobs(promotion={"subject": "anna", "style": "noir", "policy": {"false_promotion": 0.006}})
+
+    def run(lineage: str, selection: float, seeds: int) -> dict:
+        candidates = [make_candidate(tmp_path / lineage, seed, selection=selection - seed / 10) for seed in range(seeds)]
+        return content(promote(candidates, tmp_path / lineage / "out", strict, run_of(tmp_path / lineage / "run", lineage, tracker)))
+
+    assert run("L1", 0.5, 1)["champion"]
+    said = run("L2", 0.6, 2)
+    assert said["outcome"] == "challenger" and "among 2 candidates" in said["reason"]
+    assert run("L3", 0.6, 1)["champion"]
+
+
 def test_two_candidates_of_one_seed_are_refused(tmp_path: Path) -> None:
     """By its seed a candidate is logged and kept: one of them would be lost."""
     candidates = [make_candidate(tmp_path / name, 3) for name in ("a", "b")]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from magicapture.artifacts import read_manifest
 from magicapture.config import ConfigError, load_config
-from magicapture.registry import close, resolve
+from magicapture.packs.pack import Pack
+from magicapture.registry import close, lineage, resolve
 from magicapture.registry.runs import Plan, read_config, read_seeds
 from magicapture.registry.tracking import Tracker
 from tests.faces import tinypack
@@ -25,7 +27,10 @@ def data(tmp_path: Path) -> tuple[Path, Path, str]:
     return tmp_path / "person", tmp_path / "look", load_config({"preset": "mini", "pack": str(pack)}).to_yaml()
 
 
-def test_resolve_opens_a_run_and_close_ends_it(data: tuple[Path, Path, str], tmp_path: Path, tracker: Tracker) -> None:
+@pytest.mark.parametrize(("state", "status"), [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED")])
+def test_resolve_opens_a_run_and_close_ends_it(
+    state: str, status: str, data: tuple[Path, Path, str], tmp_path: Path, tracker: Tracker
+) -> None:
     photos, looks, config = data
     plan = resolve(photos, looks, config, ["tuning.steps=7"], ["0", "1"], "job-1", tmp_path / "run")
     assert json.loads(plan.tuning)["tuning"]["steps"] == 7
@@ -38,11 +43,13 @@ def test_resolve_opens_a_run_and_close_ends_it(data: tuple[Path, Path, str], tmp
         assert run.data.tags[tag] == content["tags"][tag] != ""
     close("job-2", "SUCCEEDED")
     assert tracker.client.get_run(content["run"]).info.status == "RUNNING"
-    close("job-1", "FAILED")
-    assert tracker.client.get_run(content["run"]).info.status == "FAILED"
+    close("job-1", state)
+    assert tracker.client.get_run(content["run"]).info.status == status
 
 
-def test_the_plan_changes_with_data_code_and_knobs_alone(data: tuple[Path, Path, str], tmp_path: Path, sqlite: Path) -> None:
+def test_the_plan_changes_with_data_code_and_knobs_alone(
+    data: tuple[Path, Path, str], tmp_path: Path, sqlite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos, looks, config = data
 
     def plan(job: str, *overrides: str) -> Plan:
@@ -55,6 +62,32 @@ def test_the_plan_changes_with_data_code_and_knobs_alone(data: tuple[Path, Path,
     changed = plan("d")
     assert changed.data != first.data
     assert changed._replace(data=first.data) == first
+    others = []
+    for owner, name in ((lineage, "code_hash"), (Pack, "digest")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, lambda _: "another")
+            others.append(plan(name))
+    assert len({first.code, *(other.code for other in others)}) == 3
+    assert all(other._replace(code=first.code) == changed for other in others)
+
+
+def test_the_lineage_of_a_run_names_data_knobs_pack_code_and_seeds(data: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    photos, looks, config = data
+
+    def named(*overrides: str, seeds: Sequence[int] = (0,)) -> str:
+        return lineage.run_lineage(photos, looks, read_config(config, overrides), seeds)["lineage"]
+
+    first = named()
+    assert named() == first
+    others = [named("promotion.policy.margin=0.5"), named(seeds=[1]), named(seeds=[0, 1])]
+    for owner, name in ((lineage, "code_hash"), (Pack, "digest")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, lambda _: "another")
+            others.append(named())
+    for folder in (photos, looks):
+        (folder / "b.jpg").write_text("one more")
+        others.append(named())
+    assert len({first, *others}) == 8
 
 
 def test_resolve_goes_on_without_a_server(data: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
