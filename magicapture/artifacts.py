@@ -46,16 +46,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: aside, fsync, rename."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    aside = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(aside, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        os.replace(aside, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
 
 
@@ -75,21 +74,24 @@ def writing(
 ) -> Iterator[Draft]:
     """Fill ``draft.path`` (a folder beside ``out``); on leaving, the manifest is written and the folder renamed to ``out``.
 
-    An ``out`` that exists is replaced, and only once the new folder is complete. On an exception nothing is left behind and ``out`` is what
-    it was. A writer killed in the moment of replacing leaves the old folder beside it, as ``.NAME.old.*/old``.
+    An ``out`` that exists is replaced (see :func:`check_out`), and only once the new folder is complete and on the disk. On an exception
+    nothing is left behind and ``out`` is what it was. A writer killed in the moment of replacing leaves the old folder beside it, as
+    ``.NAME.old.*/old``. Raises ArtifactError.
     ``subjects``: whose it is, name -> sha256 of that person's photos (:func:`subjects_of`), by which `magicapture purge` finds it again;
     so it stands in the draft from the first, for a writer may be killed.
     """
     out = Path(out)
+    check_out(out, schema.partition("/")[0])
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    os.chmod(folder, 0o755)
+    folder = _beside(out)
+    folder.mkdir()
     draft, manifest_file = Draft(folder), folder / MANIFEST
     whose = {name: list(photos) for name, photos in (subjects or {}).items()}
     try:
         write_json(manifest_file, {"schema": DRAFT, SUBJECTS: whose})
         yield draft
-        files = {str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file() and p != manifest_file}
+        written = [path for path in sorted(folder.rglob("*")) if path != manifest_file]
+        files = {str(path.relative_to(folder)): sha256_file(path) for path in written if path.is_file()}
         manifest = {
             "schema": schema,
             SUBJECTS: whose,
@@ -100,13 +102,43 @@ def writing(
             "content": draft.content,
         }
         write_json(manifest_file, manifest)
+        for path in (*written, folder):
+            _sync(path)
         if out.exists():
             _replace(out, folder)
         else:
             os.rename(folder, out)
+        _sync(out.parent)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def check_out(out: str | Path, kind: str) -> None:
+    """Nothing but an artifact of ``kind`` is replaced by one: raises ArtifactError where ``out`` is anything else that holds something."""
+    out = Path(out)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        read_manifest(out, kind)
+    except ArtifactError:
+        raise ArtifactError(
+            f"{out.absolute()} exists and is no {kind} artifact of MagiCapture; it is left as it is: name a new folder, or remove it"
+        ) from None
+
+
+def _beside(path: Path) -> Path:
+    """A new name in the folder of a file or artifact, for it to be written under; with the rights that the user's umask gives."""
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _replace(out: Path, folder: Path) -> None:
@@ -167,6 +199,14 @@ def read_manifest(folder: str | Path, kind: str, *, verify: bool = False) -> dic
             if sha256_file(file) != digest:
                 raise ArtifactError(f"{folder}: {name} differs from its recorded sha256; write the artifact again")
     return manifest
+
+
+def within(folder: str | Path, name: str) -> Path:
+    """The path of a file that a manifest names. Raises ArtifactError for one that leads out of the folder."""
+    path = Path(folder) / name
+    if not path.resolve().is_relative_to(Path(folder).resolve()):
+        raise ArtifactError(f"{folder}: its {MANIFEST} names {name!r}, which is not in the folder; take the artifact from where it was made")
+    return path
 
 
 def subjects_of(*manifests: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from magicapture import artifacts
 from magicapture.artifacts import (
     DRAFT,
     MANIFEST,
@@ -56,6 +57,47 @@ def test_writing_again_replaces_the_folder_and_makes_a_new_id(tmp_path: Path) ->
     assert read_manifest(out, "tokens", verify=True)["made"]["id"] != first
     assert sorted(path.name for path in out.iterdir()) == [MANIFEST, "sub"]
     assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+
+
+def test_nothing_but_an_artifact_of_the_kind_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "site" / "images").mkdir(parents=True)
+    (tmp_path / "site" / "images" / "logo.png").write_text("mine")
+    _write(tmp_path / "adapter", schema="adapter/1")
+    _write(tmp_path / "damaged")
+    (tmp_path / "damaged" / MANIFEST).write_text("{")
+    (tmp_path / "file").write_text("mine")
+    for name in ("site/images", "adapter", "damaged", "file", "."):
+        with pytest.raises(ArtifactError, match="exists and is no tokens artifact of MagiCapture; it is left as it is"):
+            _write(tmp_path / name)
+    assert (tmp_path / "site" / "images" / "logo.png").read_text() == (tmp_path / "file").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "damaged", "file", "site"]
+    (tmp_path / "empty").mkdir()
+    _write(tmp_path / "empty")
+
+
+def test_rights_are_what_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        _write(tmp_path / "tokens")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "tokens" / MANIFEST).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_artifact_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut could leave a manifest beside files that are empty."""
+    done: list[str] = []
+    sync, rename = artifacts._sync, os.rename
+
+    def syncing(path: Path) -> None:
+        sync(path)
+        done.append(path.name if path.name in ("sub", "file.txt") else "folder" if path != tmp_path else "parent")
+
+    monkeypatch.setattr(artifacts, "_sync", syncing)
+    monkeypatch.setattr(os, "rename", lambda *names: (rename(*names), done.append("renamed")))
+    _write(tmp_path / "tokens")
+    assert done == ["sub", "file.txt", "folder", "renamed", "parent"]
 
 
 def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:

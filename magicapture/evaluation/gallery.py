@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from magicapture.artifacts import ArtifactError, kind_of, read_manifest, subjects_of
 from magicapture.data.subjects import UNNAMED
 from magicapture.evaluation import page
 from magicapture.evaluation.pictures import data_uri
 from magicapture.evaluation.ranking import MEASURES
 from magicapture.evaluation.report import comparison
+from magicapture.faces.prepared import read_png
 from magicapture.mappings import flatten
 from magicapture.scoring.statistics import interval
 
@@ -105,7 +103,7 @@ def _shared(key: Key, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _small(file: str) -> str:
-    return data_uri(np.array(Image.open(file).convert("RGB")), _SIDE)
+    return data_uri(read_png(Path(file).parent, Path(file).name), _SIDE)
 
 
 def _chosen(folder: Path) -> str | None:

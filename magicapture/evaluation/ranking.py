@@ -101,6 +101,7 @@ def protocol(
     *,
     pack_digest: str,
     pictures: Sequence[str],
+    preprocess: Mapping[str, Any] | None,
     weights: Evaluation,
     scorer: str,
     postprocessing: Mapping[str, Any] | None,
@@ -108,14 +109,15 @@ def protocol(
 ) -> str:
     """16 hex digits over everything that must be equal for two candidates' scores to be comparable.
 
-    Prompts and seeds of the portraits, the pack that scores, the photos and looks measured against (`pictures`: their sha256),
-    the weights, the scorers' version, post-processing (None: none), and which of judge and referee it was trained against (none, unless
-    allowed). How else a candidate was trained or sampled is not in it.
+    Prompts and seeds of the portraits, the pack that scores, the photos and looks measured against (`pictures`: their sha256)
+    and how they were prepared (None: not known), the weights, the scorers' version, post-processing (None: none), and which of judge
+    and referee it was trained against (none, unless allowed). How else a candidate was trained or sampled is not in it.
     """
     data = {
         "portraits": sorted([str(row["prompt"]), int(row["seed"])] for row in rows if row["kind"] == "portrait"),
         "pack": pack_digest,
         "pictures": sorted(pictures),
+        "preprocess": None if preprocess is None else dict(preprocess),
         "weights": [weights.weight_identity, weights.weight_style, weights.weight_aesthetic],
         "scorer": scorer,
         "postprocessing": None if postprocessing is None else dict(postprocessing),

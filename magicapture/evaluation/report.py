@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from PIL import Image
 from safetensors.numpy import load_file
 
 from magicapture.artifacts import SUBJECTS, subjects_of
@@ -18,7 +16,7 @@ from magicapture.config import Config
 from magicapture.evaluation import charts, page
 from magicapture.evaluation.pictures import data_uri, lit, tinted
 from magicapture.evaluation.ranking import KINDS
-from magicapture.faces.prepared import PreparedItem, PreparedSet
+from magicapture.faces.prepared import PreparedItem, PreparedSet, read_png
 from magicapture.packs import Pack
 
 #: What the training leaves beside the pictures (artifact ``images/1``); what is absent is left out of the report.
@@ -67,8 +65,8 @@ def render(
         row.setdefault("tokens", [])
     portraits = [row for row in rows if row["kind"] == "portrait"]
     for row in portraits:
-        row["uri"] = data_uri(_read(images / row["file"]))
-        row["before_uri"] = data_uri(_read(images / row["before"])) if row.get("before") else None
+        row["uri"] = data_uri(read_png(images, row["file"]))
+        row["before_uri"] = data_uri(read_png(images, row["before"])) if row.get("before") else None
     adapter = manifest["content"].get("adapter", {})
     training = images / TRAINING
     kinds = [kind for kind in KINDS if kind in result["sets"]]
@@ -164,7 +162,7 @@ def _compared(rows: Sequence[Mapping[str, Any]], images: Path) -> list[dict[str,
     for kind, own in of_kind.items():
         first = {row["seed"]: row for row in sorted(own, key=lambda row: -row["rank"])}  # of several subjects or looks, the best
         chosen = [first[seed] for seed in shared[:_COMPARED]] or sorted(own, key=lambda row: row["seed"])[:_COMPARED]
-        shown = [{**row, "small_uri": data_uri(_read(images / row["file"]), _SMALL)} for row in chosen]
+        shown = [{**row, "small_uri": data_uri(read_png(images, row["file"]), _SMALL)} for row in chosen]
         picked.append({"kind": kind, "name": KIND_NAMES[kind][0], "rows": shown})
     return picked
 
@@ -185,24 +183,29 @@ def _attention(folder: Path) -> list[dict[str, Any]]:
         for drawn in sorted(key for key in maps if key == place or key.startswith(f"{place}-")):
             of = drawn.removeprefix(place).removeprefix("-")
             shown = [{"token": token, "uri": tinted(level, tint)} for (token, tint), level in zip(_TINTS.items(), maps[drawn], strict=True)]
-            rows.append({"name": f"{name}: {of}" if of else name, "uri": data_uri(_read(folder / f"{drawn}.png"), _SMALL), "maps": shown})
+            rows.append({"name": f"{name}: {of}" if of else name, "uri": data_uri(read_png(folder, f"{drawn}.png"), _SMALL), "maps": shown})
     return rows
 
 
 def _samples(folder: Path, adapter: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Validation pictures by step, thinned to a readable number of steps; first, best and last stay."""
-    steps: dict[int, list[Path]] = {}
+    steps: dict[int, list[str]] = {}
     for file in sorted(folder.glob("step-*.png")):
         match = re.fullmatch(r"step-(\d+)-(\d+)", file.stem)
         if match:
-            steps.setdefault(int(match[1]), []).append(file)
+            steps.setdefault(int(match[1]), []).append(file.name)
     scores = {int(entry["step"]): entry["judge"] for entry in adapter.get("scores", [])}
     order = sorted(steps)
     best = adapter.get("best_step")
     rows = min(_SAMPLE_ROWS, len(order))
     spread = {order[round(i * (len(order) - 1) / max(1, rows - 1))] for i in range(rows)}
     return [
-        {"step": step, "best": step == best, "judge": scores.get(step), "uris": [data_uri(_read(file)) for file in steps[step][:_COMPARED]]}
+        {
+            "step": step,
+            "best": step == best,
+            "judge": scores.get(step),
+            "uris": [data_uri(read_png(folder, name)) for name in steps[step][:_COMPARED]],
+        }
         for step in order
         if step in spread or step == best
     ]
@@ -255,7 +258,3 @@ def _facts(
         "Scorers": result["scorer"],
     }
     return [(name, value) for name, value in facts.items() if value not in (None, "")]
-
-
-def _read(path: Path) -> np.ndarray:
-    return np.array(Image.open(path).convert("RGB"))

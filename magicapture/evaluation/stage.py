@@ -8,14 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from magicapture.artifacts import MANIFEST, ArtifactError, kind_of, lineage_key, read_manifest, subjects_of, write_json, write_text, writing
+from magicapture.artifacts import ArtifactError, kind_of, lineage_key, read_manifest, subjects_of, within, write_json, write_text, writing
 from magicapture.config import Config, load_config
 from magicapture.evaluation import ranking, report
 from magicapture.evaluation.measure import Measurer, rows
-from magicapture.faces.prepared import PreparedSet
+from magicapture.faces.prepared import PreparedSet, read_png
 from magicapture.packs import load_pack, require_independent
 from magicapture.scoring import SCORER_VERSION
 
@@ -45,13 +42,14 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     if pleased:
         logger.warning("%s: the network trained against; its scores say nothing of likeness", " and ".join(pleased))
     measurer = Measurer(pack, sources, config.device, config.preprocess.second_face)
-    scores = measurer.measure([_picture(images, item["file"]) for item in items], [item.get("tokens", ()) for item in items])
+    scores = measurer.measure([read_png(images, item["file"]) for item in items], [item.get("tokens", ()) for item in items])
     ranked = ranking.rank(rows(items, scores), config.evaluation)
     result = {
         "protocol": ranking.protocol(
             ranked,
             pack_digest=pack.digest(),
             pictures=[item.sha256 for item in (*sources.source, *sources.reference)],
+            preprocess=sources.manifest["config"].get("preprocess"),
             weights=config.evaluation,
             scorer=SCORER_VERSION,
             postprocessing=_postprocessing(manifest, config),
@@ -92,13 +90,6 @@ def _read(folder: Path) -> dict[str, Any]:
     return read_manifest(folder, "images" if kind_of(folder) == "images" else "portraits")
 
 
-def _picture(folder: Path, file: str) -> np.ndarray:
-    path = folder / file
-    if not path.is_file():
-        raise ArtifactError(f"{folder}: {file} is named in {MANIFEST} but missing; run the stage that writes it again")
-    return np.array(Image.open(path).convert("RGB"))
-
-
 def _postprocessing(manifest: dict[str, Any], config: Config) -> dict[str, Any] | None:
     """What post-processing the pictures went through: as their own manifest says, else as configured; None for ``images/1``."""
     if manifest["schema"].startswith("images/"):
@@ -110,5 +101,5 @@ def _copy(images: Path, out: Path, items: list[dict[str, Any]]) -> None:
     for item in items:
         for file in (item["file"], item.get("before")):
             if file:
-                (out / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(images / file, out / file)
+                within(out, file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(within(images, file), out / file)

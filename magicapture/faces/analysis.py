@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -49,12 +50,17 @@ class FaceDetector:
             raise PackError(f"pack {pack.name!r}: detector det_size is {self.size}; expected a positive multiple of 32")
         session = {"providers": runtime.providers(device), "sess_options": runtime.options()}
         try:
-            # An absolute folder that exists is never downloaded; other ONNX files in it are looked at and left alone.
+            # An absolute folder that exists is never downloaded; other ONNX files in it are opened and let go.
             self.analysis = FaceAnalysis(name=str(folder.resolve()), allowed_modules=["detection"], **session)
         except AssertionError:
             raise PackError(f"pack {pack.name!r}: no ONNX file in {folder} has a detector's outputs") from None
         except Exception as error:  # onnxruntime's own exception classes share no public base
             raise PackError(f"pack {pack.name!r}: an ONNX file in {folder} cannot be used: {error}; `magicapture packs verify`") from error
+        taken = Path(self.analysis.det_model.model_file)
+        if not path.is_dir() and taken.name != path.name:
+            raise PackError(
+                f"pack {pack.name!r}: insightface takes the first detector of a folder, here {taken}, not {path.name}; move it elsewhere"
+            )
         runtime.check(self.analysis.det_model.session, device)
         self.analysis.prepare(ctx_id=0, det_thresh=threshold, det_size=(self.size, self.size))
 

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from magicapture.artifacts import ArtifactError, read_manifest, write_bytes, write_text, writing
+from magicapture.artifacts import MANIFEST, ArtifactError, read_manifest, within, write_bytes, write_text, writing
 from magicapture.faces import concepts
 
 KIND = "prepared"
@@ -206,6 +206,20 @@ def png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "png")
     return buffer.getvalue()
+
+
+def read_png(folder: Path, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a PNG that an artifact's manifest names.
+
+    Raises ArtifactError for a file that is missing or damaged, and for a name that leads out of the folder: manifests may be a stranger's.
+    """
+    path = within(folder, name)
+    if not path.is_file():
+        raise ArtifactError(f"{folder}: {name} is named in {MANIFEST} but missing; run the stage that writes it again")
+    try:
+        return np.array(Image.open(path, formats=("PNG",)).convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ArtifactError(f"{path} cannot be read as a picture ({error}); run the stage that writes it again") from error
 
 
 def _save(folder: Path, name: str, index: int, picture: Picture, resolution: int) -> dict[str, Any]:

@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from magicapture.artifacts import ArtifactError, lineage_key, read_manifest, subjects_of, write_bytes, writing
 from magicapture.config import Config
 from magicapture.faces.analysis import FaceDetector
-from magicapture.faces.prepared import png
+from magicapture.faces.prepared import png, read_png
 from magicapture.packs import load_pack
 from magicapture.postprocessing.restore import Restorer
 from magicapture.postprocessing.upscale import Upscaler, consistent
@@ -45,7 +42,7 @@ def run(images: str | Path, out: str | Path, config: Config, only: Sequence[str]
     with writing(out, SCHEMA, lineage=lineage, config=config.recorded(manifest), subjects=subjects_of(manifest)) as draft:
         items = []
         for item in progress(_chosen(manifest["content"]["items"], only), what="postprocess", unit="picture"):
-            picture = _read(folder / item["file"])
+            picture = read_png(folder, item["file"])
             name = Path(item["file"]).name
             write_bytes(draft.path / "before" / name, png(picture))
             result, added = picture, dict[str, Any](before=f"before/{name}", faces=0, note="")
@@ -76,10 +73,3 @@ def _chosen(items: Sequence[dict[str, Any]], only: Sequence[str] | None) -> Sequ
             f"no picture {unknown[0]!r} among {len(items)}; expected files that the images' manifest names, as {items[0]['file']!r}"
         )
     return [named[file] for file in only]
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        return np.array(Image.open(path).convert("RGB"))
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read as a picture ({error}); run generate again") from error

@@ -16,7 +16,7 @@ def _row(
     known = identity is not None
     return {
         "file": file, "kind": kind, "prompt": "a", "seed": 1, "face": known, "identity": identity, "referee": referee if known else None,
-        "likeness": None, "style": style, "aesthetic": 5.0,
+        "likeness": None, "style": style, "aesthetic": aesthetic,
     }  # fmt: skip
 
 
@@ -26,6 +26,12 @@ def test_rank_by_the_weighted_sum_and_pictures_without_a_face_last() -> None:
     assert [(row["file"], row["rank"]) for row in ranked] == [("high", 1), ("style", 2), ("low", 3), ("none2", 4), ("none", 5)]
     assert ranked[0]["selection"] == pytest.approx(0.5 + 0.05 + 0.5)
     assert ranked[-1]["selection"] is None
+
+
+def test_of_two_that_are_else_equal_the_more_aesthetic_is_first() -> None:
+    first, second = ranking.rank([_row("plain", 0.3, 0.5, aesthetic=4.0), _row("fine", 0.3, 0.5, aesthetic=6.0)], WEIGHTS)
+    assert (first["file"], second["file"]) == ("fine", "plain")
+    assert first["selection"] - second["selection"] == pytest.approx(0.1 * (6.0 - 4.0))
 
 
 def test_the_referee_selects_nothing() -> None:
@@ -82,6 +88,7 @@ def test_protocol_holds_what_must_be_equal_and_nothing_else() -> None:
     given: dict[str, Any] = {
         "pack_digest": "p",
         "pictures": ["x", "y"],
+        "preprocess": {"min_face": 0.3},
         "weights": WEIGHTS,
         "scorer": "1",
         "postprocessing": {"fidelity": 0.5},
@@ -95,8 +102,9 @@ def test_protocol_holds_what_must_be_equal_and_nothing_else() -> None:
         (rows[:1], given),
         (rows, {**given, "pack_digest": "q"}),
         (rows, {**given, "pictures": ["x"]}),
+        (rows, {**given, "preprocess": {"min_face": 0.5}}),
         (rows, {**given, "weights": Evaluation()}),
         (rows, {**given, "scorer": "2"}),
         (rows, {**given, "postprocessing": None}),
     ]
-    assert len({first, *(ranking.protocol(other, **arguments) for other, arguments in changed)}) == 9
+    assert len({first, *(ranking.protocol(other, **arguments) for other, arguments in changed)}) == 10

@@ -112,6 +112,20 @@ def test_wrong_folders_are_named(marker_set: Path, portraits: Path, pack: Pack, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("key", ["file", "before"])
+def test_a_strangers_manifest_writes_and_reads_nothing_outside(key: str, marker_set: Path, pack: Pack, tmp_path: Path) -> None:
+    pictures = artifacts.marker_portraits(tmp_path / "in" / "pictures", {"portrait": [0, 1]})
+    (tmp_path / "in" / "anna.png").write_bytes((pictures / "images" / "0001.png").read_bytes())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "anna.png").write_text("mine")
+    manifest = json.loads((pictures / "manifest.json").read_text())
+    manifest["content"]["items"][1][key] = "../anna.png"
+    (pictures / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"names '\.\./anna\.png', which is not in the folder"):
+        stages.evaluate(pictures, marker_set, tmp_path / "out" / "evaluation", artifacts.config(pack))
+    assert (tmp_path / "out" / "anna.png").read_text() == "mine"
+
+
 def test_what_is_not_known_of_the_pictures_is_not_claimed(portraits: Path, marker_set: Path, pack: Pack, tmp_path: Path) -> None:
     """Portraits that an older version or the pipeline made do not say how they were trained; the report does not either."""
     config = load_config({"pack": str(pack.folder), "evaluation": {"weight_style": 2.0}}, partial=True)

@@ -71,6 +71,13 @@ def test_refuses_other_arrays(detector: FaceDetector, image: np.ndarray) -> None
         detector.detect(image)
 
 
+def test_another_detector_in_the_folder_is_not_taken_in_silence(tmp_path: Path) -> None:
+    pack = load_pack(tinypack.build(tmp_path / "pack"))
+    (tmp_path / "pack" / "faces" / "another.onnx").write_bytes(pack.path("detector").read_bytes())
+    with pytest.raises(PackError, match=r"first detector of a folder, here .*/another\.onnx, not detector\.onnx; move it elsewhere"):
+        FaceDetector(pack)
+
+
 def test_unusable_packs(tmp_path: Path) -> None:
     folder = tinypack.build(tmp_path)
     text = (folder / "pack.yaml").read_text()
