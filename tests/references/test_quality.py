@@ -177,17 +177,21 @@ def test_place() -> None:
 
 
 def test_variety_says_what_is_missing() -> None:
-    def photos(looks: list[str], yaws: list[float]) -> list[str]:
+    def photos(looks: list[Look], yaws: list[float]) -> list[str]:
         shown = [
-            render(Person.sample(3), Look.sample(50 + i, name), replace(Nuisance.frontal(), yaw=yaw), size=64)
-            for i, (name, yaw) in enumerate(zip(looks, yaws, strict=True))
+            render(Person.sample(3), look, replace(Nuisance.frontal(), yaw=yaw), size=64) for look, yaw in zip(looks, yaws, strict=True)
         ]
         pictures = [Picture("a", p.image, p.parsing, face_mask(p.parsing, p.box), p.keypoints, p.box) for p in shown]
         return variety([measure(picture) for picture in pictures], pictures, KNOBS)
 
-    assert photos(["office", "beach", "night", "noir"], [-0.8, 0, 0.4, 0.8]) == []
-    said = " ".join(photos(["passport"] * 3, [0, 0, 0]))
-    assert "same way: add a photo turned" in said and "same background" in said
+    assert photos([Look.sample(50 + i, name) for i, name in enumerate(("office", "beach", "night", "noir"))], [-0.8, 0, 0.4, 0.8]) == []
+    same = ("look the same way: add a photo turned", "lit the same way: add a photo taken in another light", "the same background")
+    for looks, wanted in (
+        ([Look.sample(50, "passport")] * 3, same),
+        ([Look.sample(50 + i, "passport") for i in range(3)], (same[0], same[2])),  # the light comes from another side
+    ):
+        said = photos(looks, [0, 0.02, -0.02])
+        assert len(said) == len(wanted) and all(text in sentence for text, sentence in zip(wanted, said, strict=True))
 
 
 def test_sharpness_falls_with_blur_and_survives_edges() -> None:
