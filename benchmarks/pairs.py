@@ -43,7 +43,7 @@ class Pair:
 
 def claim(out: Path, options: Mapping[str, Any], config: Config) -> None:
     """A folder belongs to one set of options: a second call continues it, a different one is refused (SystemExit)."""
-    wanted = {**options, "config": config.model_dump(mode="json"), "pack_digest": load_pack(config.pack).digest()}
+    wanted = {**options, "config": config.model_dump(mode="json"), "pack_digest": load_pack(config.pack).weights_digest()}
     file = out / "options.json"
     if file.is_file() and json.loads(file.read_text()) != json.loads(json.dumps(wanted)):
         raise SystemExit(f"{out} holds results of other options, knobs or another pack; choose another folder or remove it")

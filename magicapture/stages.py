@@ -84,8 +84,8 @@ def invert(prepared: Folder, out: Folder, config: Settings, seed: int, checkpoin
 
     - ``tokens.safetensors``: ``"[V1]"``, ``"[V2]"`` (width,) float32; loads in stock diffusers ``load_textual_inversion``. With
       two text encoders (Stable Diffusion XL) one a token and encoder: ``"[V1].clip_l"``, ``"[V1].clip_g"``, ...
-    - ``curves.jsonl``: one object a step {phase "inversion", step, total, source, reference, lr}
-    - content: ``pack``, ``pack_digest``, ``steps``, ``tensor_hash``, ``machine``, ``threads``
+    - ``curves.jsonl``: one object a step {phase "inversion", step, total, source, reference, gradient, lr}
+    - content: ``pack``, ``pack_digest``, ``diffusion_digest``, ``steps``, ``tensor_hash``, ``machine``, ``threads``
     """
     from magicapture.training import inversion
 
@@ -111,13 +111,14 @@ def tune(
     - ``pytorch_lora_weights.safetensors`` (stock diffusers' ``load_lora_weights`` reads it) and ``tokens.safetensors``: of the
       best step; ``last/``: both of the last step; with two text encoders also each token alone, ``V1.safetensors``
     - ``curves.jsonl``: the inversion's lines, then one a step {phase "tuning", step, total, source, reference, composed,
-      identity, attention, lr}; of objects structure, contrast and appearance instead of composed and identity
+      identity, attention, gradient, lr}; of objects structure, contrast and appearance instead of composed and identity; prior where
+      class pictures are trained on too
     - ``samples/step-<5 digits>-<i>.png``: fixed-seed pictures of each validation
     - ``attention/{source,reference,composed}.png`` (of several ``source-anna.png``, ``reference-noir.png``), and ``-v1``, ``-v2`` of each:
       where each token looks; the maps alone in ``maps.safetensors``: name -> (tokens, side, side) float32 in [0, 1]
-    - content: ``pack``, ``pack_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the last two sha256; null
-      without identity loss), ``lora`` {rank, alpha}, ``inversion_steps`` (of the tokens), ``best_step``, ``last_step``, ``scores``
-      [{step, judge}] (of objects by the role structure: ``training.validation.ObjectScore``), ``best_hash``,
+    - content: ``pack``, ``pack_digest``, ``diffusion_digest``, ``recogniser`` (the network trained against: {role, weights, onnx}, the
+      last two sha256; null without identity loss), ``lora`` {rank, alpha}, ``inversion_steps`` (of the tokens), ``best_step``,
+      ``last_step``, ``scores`` [{step, judge}] (of objects by the role structure: ``training.validation.ObjectScore``), ``best_hash``,
       ``last_hash`` (of tensors), ``data`` (hash of the prepared pictures), ``descriptions``, ``seed``, ``train_seconds``, ``step_seconds``
       (of them in optimiser updates)
     """

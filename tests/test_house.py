@@ -53,6 +53,7 @@ def test_pipeline_reaches_the_library_only_through_the_components() -> None:
         "magicapture.stages",
         "magicapture.config",
         "magicapture.artifacts",
+        "magicapture.exits",
     }
 
 

@@ -1,6 +1,8 @@
 """Packs: roles, hashes, and what is said of damage."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -82,6 +84,38 @@ def test_digest_follows_the_recorded_hashes(folder: Path) -> None:
     data["roles"]["parser"]["sha256"]["parser.onnx"] = "0" * 64
     (folder / "pack.yaml").write_text(yaml.safe_dump(data))
     assert load_pack(folder).digest() != before
+
+
+@pytest.mark.parametrize(
+    ("change", "whole", "parser", "weights"),
+    [
+        (lambda data: data.update(attention_resolution=32), True, False, False),
+        (lambda data: data.update(resolution=128), True, False, False),
+        (lambda data: data["roles"]["parser"]["settings"].update(size=256), True, True, False),
+        (lambda data: data["roles"]["clip"]["sha256"].update({"model.safetensors": "0" * 64}), True, False, True),
+        (lambda data: data["roles"].update(judge=data["roles"]["parser"]), True, False, True),
+        (lambda data: data["roles"]["parser"].update(licence="MIT"), False, False, False),
+    ],
+)
+def test_digests_see_what_they_are_over_and_nothing_else(
+    folder: Path, change: Callable[[Any], None], whole: bool, parser: bool, weights: bool
+) -> None:
+    """What a lineage key names, what an adapter has to fit, what older artifacts recorded."""
+    before, data = load_pack(folder), yaml.safe_load((folder / "pack.yaml").read_text())
+    change(data)
+    (folder / "pack.yaml").write_text(yaml.safe_dump(data))
+    after = load_pack(folder)
+    found = [after.digest() != before.digest(), after.digest("parser") != before.digest("parser")]
+    assert [*found, after.weights_digest() != before.weights_digest()] == [whole, parser, weights]
+
+
+def test_a_digest_of_weights_alone_is_what_older_artifacts_recorded(folder: Path) -> None:
+    pack = load_pack(folder)
+    assert pack.weights_digest() == "d7dc02c07453a61b"
+    assert len({pack.digest(), pack.digest("clip", "parser"), pack.digest("clip"), pack.weights_digest()}) == 4
+    assert pack.digest("clip", "parser") == pack.digest("parser", "clip")
+    with pytest.raises(PackError, match="has no role 'diffusion'"):
+        pack.digest("diffusion")
 
 
 def test_an_optional_role_may_be_missing_but_not_altered(folder: Path) -> None:

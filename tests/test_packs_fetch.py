@@ -130,7 +130,7 @@ def test_a_tampered_file_is_named_with_what_to_do(hub: Hub, recipe: Path, tmp_pa
     path.write_bytes(ONNX[:-1] + b"!")
     pack = load_pack(tmp_path / "to")
     assert "corrupt or replaced" in pack.verify()["detector"]
-    with pytest.raises(PackError, match=f"magicapture packs fetch few --to {tmp_path / 'to'}"):
+    with pytest.raises(PackError, match=f"magicapture packs fetch {tmp_path / 'to'}`"):
         pack.require("detector")
     with pytest.raises(PackError, match=r"corrupt or replaced\); delete .*detector.onnx and fetch again"):
         fetch(str(recipe), tmp_path / "to", lambda _: None)
@@ -164,6 +164,51 @@ def test_no_room_on_the_disk(hub: Hub, recipe: Path, tmp_path: Path, monkeypatch
     with pytest.raises(PackError, match=r"has 10.0 kB free, 18.4 kB needed; choose another folder with --to"):
         fetch(str(recipe), tmp_path / "to", lambda _: None)
     assert not hub.gets()
+
+
+def test_a_cut_fetch_wants_room_for_the_rest_alone(hub: Hub, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.cut_after = 5120
+    with pytest.raises(PackError, match="cannot be fetched"):
+        fetch(str(recipe), tmp_path / "to", lambda _: None)
+    hub.cut_after, hub.refuse = None, False
+    (part,) = (tmp_path / "to").rglob("*.part")
+    other = part.with_name(part.name.replace(COMMIT[:12], "f" * 12))  # of another commit, and of a file whose name begins alike
+    beside = part.with_name(f".{part.name.split('.')[1]}.safetensors.index.json.{COMMIT[:12]}.part")
+    for each in (other, beside):
+        each.write_bytes(WEIGHTS)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 14_000}))
+    said: list[str] = []
+    fetch(str(recipe), tmp_path / "to", said.append)
+    assert said[0].startswith("few: 2 files to fetch, 13.3 kB, into")
+    assert list((tmp_path / "to").rglob("*.part")) == [beside]
+
+
+def test_a_copied_recipe_is_fetched_by_its_folder_under_whatever_name(
+    hub: Hub, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/photographs.md: copy sd15's pack.yaml into a folder and change it."""
+    stock = tmp_path / "code" / "sd15"
+    stock.mkdir(parents=True)
+    pack = yaml.safe_load((recipe / "pack.yaml").read_text())
+    _write(stock, pack | {"name": "sd15"})
+    monkeypatch.setattr("magicapture.packs.fetch.EMBEDDED", tmp_path / "code")
+    for folder, name in ((tmp_path / "mine", "mine"), (tmp_path / "kept", "sd15"), (home() / "sd15", "sd15")):
+        folder.mkdir(parents=True)
+        _write(folder, pack | {"name": name, "description": "changed"})
+        text = (folder / "pack.yaml").read_text()
+        with pytest.raises(PackError) as caught:
+            load_pack(folder).require("clip")
+        command = str(caught.value).split("`")[1]
+        result = CliRunner().invoke(app, command.split()[1:])
+        assert result.exit_code == 0, (command, result.exception)
+        assert (folder / "clip/config.json").is_file() and (folder / "pack.yaml").read_text() == text
+    hub.requests.clear()
+    for to in (tmp_path / "kept", None):
+        folder = to or home() / "sd15"
+        with pytest.raises(PackError, match=rf"pack.yaml is not the pack.yaml of 'sd15' .*`magicapture packs fetch {folder}`"):
+            fetch("sd15", to, lambda _: None)
+        assert yaml.safe_load((folder / "pack.yaml").read_text())["description"] == "changed"
+    assert not hub.requests
 
 
 def test_no_network_is_one_line(recipe: Path, tmp_path: Path) -> None:

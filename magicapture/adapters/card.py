@@ -236,7 +236,7 @@ def _loading(facts: Facts, xl: bool) -> list[str]:
         lines.append(f"for token, vector in load_file({json.dumps(f'{facts.folder}/{TOKENS_FILE}')}).items():")
         return [*lines, "    pipe.load_textual_inversion({token: vector})"]
     if not xl:
-        return lines + [f'pipe.load_textual_inversion("{file}", token="{token}")' for token, file in files.items()]
+        return lines + [f"pipe.load_textual_inversion({file!r}, token={token!r})" for token, file in files.items()]
     lines.append("pipe.text_encoder_2.text_model.eos_token_id = pipe.tokenizer_2.eos_token_id  # the published configuration's is wrong")
     lines.append(f"for token, file in {json.dumps(files)}.items():")
     for key, number in (("clip_l", ""), ("clip_g", "_2")):

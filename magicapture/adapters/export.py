@@ -33,7 +33,17 @@ from magicapture.adapters.files import (
 from magicapture.adapters.formats import to_diffusers, to_kohya
 from magicapture.adapters.layers import layers_of, tokens_of
 from magicapture.adapters.operations import new_artifact, open_adapter, pack_of
-from magicapture.artifacts import ArtifactError, content_hash, lineage_key, page_tag, read_manifest, subjects_of, write_bytes, write_text
+from magicapture.artifacts import (
+    ArtifactError,
+    content_hash,
+    lineage_key,
+    page_tag,
+    read_manifest,
+    subjects_of,
+    within,
+    write_bytes,
+    write_text,
+)
 from magicapture.backbones.quiet import no_progress_bar
 from magicapture.packs import Pack
 
@@ -220,5 +230,5 @@ def _pictures(adapter: Path, evaluation: str | Path | None, manifest: Mapping[st
     """At most four: the best-ranked portraits, else the samples of the adapter's step."""
     if evaluation is not None:
         items = json.loads((Path(evaluation) / "scores.json").read_text())["items"]  # in order of rank
-        return [Path(evaluation) / item["file"] for item in items if item["kind"] == "portrait"][:4]
+        return [within(evaluation, item["file"]) for item in items if item["kind"] == "portrait"][:4]
     return sorted((adapter / "samples").glob(f"step-{int(manifest['content'].get('best_step') or 0):05d}-*.png"))[:4]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,9 +153,13 @@ def read(folder: str | Path) -> Stored:
 def load(folder: str | Path, backbone: Backbone, unet_scale: float = 1.0, text_scale: float = 1.0) -> Stored:
     """Put an adapter folder's LoRA (or own weights) and tokens on a backbone for inference (frozen), in place of any it carries.
 
-    The scales weigh the LoRA of UNet and text encoder apart (``lora.set_scales``); own weights are as trained. Raises AdapterError.
+    The scales weigh the LoRA of UNet and text encoder apart (``lora.set_scales``); own weights are as trained. Raises AdapterError, also
+    for a backbone that knows a token which the folder lacks: no tokenizer forgets one, and ``save`` would write it as this adapter's.
     """
     stored = read(folder)
+    others = sorted(backbone.tokens.vectors.keys() - stored.tensors.keys())
+    if others:
+        raise AdapterError(f"{folder} lacks {', '.join(others)}, which this backbone knows from another adapter; load it on a fresh one")
     if lora.attached(backbone):
         lora.detach(backbone)
     weights.put_back(backbone)
@@ -218,8 +222,23 @@ def inversion_steps(manifest: Mapping[str, Any]) -> int | None:
 
 
 def file_name(token: str) -> str:
-    """A token as a file's name: "V1", "V1-anna" of "[V1:anna]"."""
-    return token.strip("[]<>").replace(":", "-")  # no file system minds a dash
+    """A token as a file's name: "V1", "V1-anna" of "[V1:anna]". Raises AdapterError for one that would lead out of its folder."""
+    name = token.strip("[]<>").replace(":", "-")  # no file system minds a dash
+    if not name.isprintable() or name.startswith(".") or not name or set(name) & {"/", "\\"}:
+        raise AdapterError(
+            f"token {token!r} cannot name a file; expected a word such as [V1] or <style>, without slashes, control characters or a dot in "
+            "front; do not use it, or have its maker give it another name"
+        )
+    return name
+
+
+def check_tokens(file: Path, names: Iterable[str]) -> None:
+    """Raise AdapterError for a token, by its name on disk, that cannot name a file: whose file it is may be anybody."""
+    for name in names:
+        try:
+            file_name(_SUFFIX.sub("", name))
+        except AdapterError as error:
+            raise AdapterError(f"{file}: {error}") from None
 
 
 def _weights(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:
@@ -258,6 +277,8 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise AdapterError(f"{file} is missing; expected the folder of a tuned adapter ({LORA_FILE}, {TOKENS_FILE})")
     try:
-        return load_file(file)
+        tensors = load_file(file)
     except SafetensorError as error:
         raise AdapterError(f"{file} is damaged ({error}); tune again, or restore the file") from None
+    check_tokens(file, (name for name in tensors if not of_network(name)))
+    return tensors

@@ -20,7 +20,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from magicapture.adapters.base import FAMILIES, Base, published
-from magicapture.adapters.files import METADATA, AdapterError, lora_header, unstacked
+from magicapture.adapters.files import METADATA, AdapterError, check_tokens, lora_header, unstacked
 from magicapture.adapters.layers import Layer, kohya_names, stored_of
 from magicapture.artifacts import write_bytes
 
@@ -77,6 +77,7 @@ def read_embedding(file: str | Path, token: str = "") -> dict[str, Tensor]:
     (XL); the last two do not say their token. Raises AdapterError.
     """
     tensors, _ = read_tensors(Path(file))
+    check_tokens(Path(file), [token] if token else tensors)
     flat = [name for name, tensor in tensors.items() if tensor.dim() not in (1, 2)]
     if flat or not tensors:
         raise AdapterError(f"{file}: {flat[0] if flat else 'nothing'} in it is no vector of a token; expected (D,) or (n, D)")

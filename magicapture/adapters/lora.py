@@ -43,7 +43,7 @@ def attach(
     ``alpha`` None: equal to the rank, so scale 1. The new layers change nothing at first (B = 0); A is drawn from a
     generator of its own in a fixed order (peft's distribution), so that equal seeds give equal adapters on any device.
     Parameters are fp32 whatever the precision of the backbone. Token vectors stay as trainable as they were. The networks
-    are in evaluation mode afterwards: call ``backbone.unet.train()`` where dropout is to act.
+    are in evaluation mode afterwards: dropout acts where its modules, named ``lora_dropout``, are put into training mode.
     Raises ValueError if the backbone already carries an adapter.
     """
     if attached(backbone):
@@ -57,7 +57,8 @@ def attach(
         if not targets:
             continue
         config = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, lora_dropout=dropout, target_modules=list(targets))
-        with torch.random.fork_rng():  # peft draws weights of its own from the global generator; they are replaced below
+        # peft draws weights of its own from the global generator; they are replaced below.
+        with torch.random.fork_rng(devices=[backbone.device] if backbone.device.type == "cuda" else []):
             network.add_adapter(config, NAME)
         for name, parameter in sorted(network.named_parameters()):
             if ".lora_" not in name:

@@ -33,10 +33,10 @@ from magicapture.adapters.layers import Layer, layers_of, stored_of, tokens_of
 from magicapture.artifacts import Draft, lineage_key, read_manifest, subjects_of, writing
 from magicapture.config import Config
 from magicapture.faces.concepts import NAME
-from magicapture.packs import Pack, load_pack
+from magicapture.packs import Pack, PackError, load_pack
 
 _PLAIN = re.compile(r"^\[(V\d+)\]")
-_KEPT = ("pack", "pack_digest", "trainable", "descriptions", "seed", "inversion_steps", "best_step", "last_step")
+_KEPT = ("pack", "pack_digest", "diffusion_digest", "trainable", "descriptions", "seed", "inversion_steps", "best_step", "last_step")
 
 
 def import_lora(
@@ -68,8 +68,8 @@ def import_lora(
     base.check_tokens(tokens)
     stored = stored_of(layers, tokens)
     content: dict[str, Any] = {
-        "pack": pack.name, "pack_digest": pack.digest(), "recogniser": None, "trainable": "lora",
-        "descriptions": {}, "seed": None, "scores": [],
+        "pack": pack.name, "pack_digest": pack.digest(), "diffusion_digest": pack.digest("diffusion"), "recogniser": None,
+        "trainable": "lora", "descriptions": {}, "seed": None, "scores": [],
         "made_from": [{"file": file.name, "format": form}],
     }  # fmt: skip
     return _write(out, stored, config.model_dump(mode="json"), content, f"import {form}")
@@ -114,8 +114,7 @@ def merge(
     if bad or len(set(names)) < len(names):
         raise AdapterError(f"merge: names {', '.join(names)}; expected a different one each, of letters, digits, - and _")
     opened = [open_adapter(adapter) for adapter in adapters]
-    digests = {manifest["content"]["pack_digest"]: manifest["content"]["pack"] for _, manifest in opened}
-    if len(digests) > 1:
+    if len({_base_digest(manifest) for _, manifest in opened}) > 1:
         of = ", ".join(f"{adapter}: pack {m['content']['pack']} {m['content']['pack_digest']}" for adapter, (_, m) in zip(adapters, opened))
         raise AdapterError(f"merge: adapters of different bases cannot be summed ({of}); train them on one")
     tokens: dict[str, Tensor] = {}
@@ -182,7 +181,7 @@ def open_adapter(folder: str | Path) -> tuple[Stored, dict[str, Any]]:
 def pack_of(manifest: Mapping[str, Any], folder: str | Path) -> Pack:
     """The pack that an adapter was trained on; raises PackError where there is none, AdapterError where it is another by now."""
     pack, content = load_pack(manifest["config"]["pack"]), manifest["content"]
-    if content["pack_digest"] != pack.digest():
+    if not pack.fits(content):
         raise AdapterError(
             f"{folder} was trained on pack {content['pack']!r} (digest {content['pack_digest']}); the one at hand has digest "
             f"{pack.digest()}: an adapter fits only the weights it was trained on; fetch that pack, or train again"
@@ -196,6 +195,18 @@ def base_of(manifest: Mapping[str, Any]) -> Base | None:
         return of_pack(load_pack(manifest["config"]["pack"]))
     except ValueError:
         return None
+
+
+def _base_digest(manifest: Mapping[str, Any]) -> str:
+    """What tells an adapter's base from others; of one without ``diffusion_digest`` its pack says it, where that is at hand."""
+    content = manifest["content"]
+    if content.get("diffusion_digest"):
+        return str(content["diffusion_digest"])
+    try:
+        pack = load_pack(manifest["config"]["pack"])
+    except PackError:
+        return str(content["pack_digest"])
+    return pack.digest("diffusion") if pack.fits(content) else str(content["pack_digest"])
 
 
 @contextmanager

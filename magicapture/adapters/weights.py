@@ -32,7 +32,7 @@ def unfreeze(backbone: Backbone, choice: str, text: bool = True) -> Groups:
             continue
         if parameter.dtype != torch.float32:
             raise ValueError(f"{name} is {parameter.dtype}; weights that are trained have to be fp32: set precision: fp32")
-        backbone.untuned[name] = parameter.detach().clone()
+        backbone.untuned[name] = _aside(parameter)
         parameter.requires_grad_(True)
         (groups.unet if unet else groups.text).append(parameter)
     return groups
@@ -55,7 +55,7 @@ def make_room(backbone: Backbone, tensors: dict[str, Tensor]) -> None:
         if name not in own or own[name].shape != tensor.shape:
             raise ValueError(f"{name} {tuple(tensor.shape)} has no place in this model; was it trained on another one?")
     for name in tensors:
-        backbone.untuned.setdefault(name, own[name].detach().clone())
+        backbone.untuned.setdefault(name, _aside(own[name]))
 
 
 def put_back(backbone: Backbone) -> None:
@@ -70,7 +70,7 @@ def put_back(backbone: Backbone) -> None:
 @contextmanager
 def disabled(backbone: Backbone) -> Iterator[None]:
     """The untuned base model inside: LoRA is skipped, own weights are what they were (token vectors act only in prompts that name them)."""
-    tuned = {name: parameter.detach().clone() for name, parameter in changed(backbone).items()}
+    tuned = {name: _aside(parameter) for name, parameter in changed(backbone).items()}
     _copy(backbone, backbone.untuned)
     try:
         with lora.disabled(backbone):
@@ -83,6 +83,11 @@ def _copy(backbone: Backbone, tensors: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in changed(backbone).items():
             parameter.copy_(tensors[name])
+
+
+def _aside(parameter: nn.Parameter) -> Tensor:
+    """A copy on the CPU: training never reads it, and of a large model it would fill gigabytes of a GPU."""
+    return parameter.detach().to("cpu", copy=True)
 
 
 def _named(backbone: Backbone) -> Iterator[tuple[str, nn.Parameter]]:

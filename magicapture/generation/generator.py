@@ -34,7 +34,7 @@ class Generator:
         #: ``content`` of the adapter's manifest.
         self.adapter: dict[str, Any] = read_manifest(adapter_folder, "adapter", verify=True)["content"]
         pack = load_pack(config.pack)
-        if self.adapter["pack_digest"] != pack.digest():
+        if not pack.fits(self.adapter):
             raise GenerationError(
                 f"adapter {adapter_folder} was trained on pack {self.adapter['pack']!r} (digest {self.adapter['pack_digest']}), but "
                 f"config.pack is {config.pack!r} (digest {pack.digest()}); an adapter fits only the weights it was trained on: set pack to "

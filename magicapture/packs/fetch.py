@@ -34,12 +34,23 @@ class Download:
     size: int
     sha256: str | None
 
+    @property
+    def part(self) -> Path:
+        """Where it is written until it is whole."""
+        return self.target.with_name(f".{self.target.name}.{self.commit[:12]}.part")
+
+    @property
+    def left(self) -> int:
+        """Bytes that an earlier fetch has not left in ``part``."""
+        return max(self.size - (self.part.stat().st_size if self.part.is_file() else 0), 0)
+
 
 def fetch(name: str, to: str | Path | None = None, say: Callable[[str], None] = print) -> Pack:
     """Fetch what a pack lacks into ``to`` (default: the user's folder for packs) and return it from there.
 
     ``say`` is told the sizes before anything is loaded, then each file, then what is left for the user to lay down. Raises PackError:
-    unknown pack, nothing to fetch, a pickle, a file that is not on the hub or altered, no network, no room on the disk.
+    unknown pack, nothing to fetch, another pack.yaml in the way, a pickle, a file that is not on the hub or altered, no network, no room on
+    the disk.
     """
     known = name in pack_names()
     recipe = read_pack(EMBEDDED / name) if known else load_pack(name)
@@ -53,11 +64,21 @@ def fetch(name: str, to: str | Path | None = None, say: Callable[[str], None] = 
     folder.mkdir(parents=True, exist_ok=True)
     text = (recipe.folder / "pack.yaml").read_text()
     if folder.resolve() != recipe.folder:
-        write_text(folder / "pack.yaml", text)
+        there = folder / "pack.yaml"
+        if there.is_file() and there.read_text() != text:
+            raise PackError(
+                f"{there} is not the pack.yaml of {name!r} (its user's, or another version's) and is left as it is; fetch what it names "
+                f"(`magicapture packs fetch {folder.resolve()}`), or remove it to have this one"
+            )
+        write_text(there, text)
     pack = read_pack(folder)
     # Everything is asked for before anything is loaded: a name that is wrong costs seconds, not gigabytes.
     plan = [download for role in pack.roles if pack.role(role).hub for download in _plan(pack, role)]
-    total = sum(download.size for download in plan)
+    for download in plan:
+        for old in download.target.parent.glob(f".{download.target.name}.{'?' * 12}.part"):
+            if old != download.part:  # of another commit: nothing goes on with it
+                old.unlink()
+    total = sum(download.left for download in plan)
     say(f"{pack.name}: {len(plan)} files to fetch, {_readable(total)}, into {pack.folder}" if plan else f"{pack.name}: all files are there")
     free = shutil.disk_usage(pack.folder).free
     if total > free:
@@ -124,7 +145,7 @@ def _load(download: Download) -> str:
     from huggingface_hub.utils import build_hf_headers
 
     download.target.parent.mkdir(parents=True, exist_ok=True)
-    part = download.target.with_name(f".{download.target.name}.{download.commit[:12]}.part")
+    part = download.part
     headers = build_hf_headers(library_name="magicapture") | {"Accept-Encoding": "identity"}
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     if urlsplit(download.url).netloc != urlsplit(endpoint).netloc:

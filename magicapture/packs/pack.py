@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -118,8 +119,9 @@ class Pack(BaseModel):
         """What to do about a role that is missing or altered."""
         role = self.role(name)
         if role.hub:
-            to = "" if self._recipe or self.folder == (home() / self.name).resolve() else f" --to {self.folder}"
-            return f"delete what is altered and fetch it (`magicapture packs fetch {self.name}{to}`)"
+            # By its folder: this pack.yaml may be another than the one that comes with the code under its name, or of a name of its own.
+            what = self.name if self._recipe else self.folder
+            return f"delete what is altered and fetch it (`magicapture packs fetch {what}`)"
         if role.by_hand:
             folder = home() / self.name if self._recipe else self.folder
             return f"lay it down yourself as {folder / role.path}: {role.by_hand}"
@@ -143,10 +145,26 @@ class Pack(BaseModel):
         path = self.path(name)
         return _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size)
 
-    def digest(self) -> str:
-        """16 hex digits over every recorded sha256: the pack's part of a lineage key."""
-        data = {name: role.sha256 for name, role in sorted(self.roles.items())}
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+    def digest(self, *roles: str) -> str:
+        """16 hex digits over recorded sha256 and settings of the named roles; where none is named, of all, and the pack's resolutions: the
+        pack's part of a lineage key. Raises PackError for a role the pack lacks."""
+        parts = {name: self.role(name).model_dump(mode="json", include={"sha256", "settings"}) for name in roles or self.roles}
+        whole = {} if roles else {"resolution": self.resolution, "attention_resolution": self.attention_resolution}
+        return _short([parts, whole])
+
+    def weights_digest(self) -> str:
+        """16 hex digits over every recorded sha256 alone: ``pack_digest`` of artifacts without ``diffusion_digest``, and of benchmarks."""
+        return _short({name: role.sha256 for name, role in self.roles.items()})
+
+    def fits(self, content: Mapping[str, Any]) -> bool:
+        """Whether tokens or an adapter, ``content`` of whose manifest this is, were learnt on this pack's diffusion model.
+
+        Older ones, without ``diffusion_digest``, are held to the files of all roles; those that say no digest at all fit.
+        """
+        learnt = content.get("diffusion_digest")
+        if learnt is not None:
+            return bool(learnt == self.digest("diffusion"))
+        return content.get("pack_digest") in (None, self.weights_digest())
 
     def _state(self, name: str) -> str:
         role = self.role(name)
@@ -168,6 +186,10 @@ def altered(path: Path, expected: str | None) -> str:
         return ""
     found = _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size)
     return "" if found == expected else f"{path.name} has sha256 {found[:12]}..., expected {expected[:12]}... (corrupt or replaced)"
+
+
+def _short(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @cache

@@ -46,8 +46,9 @@ def write_adapter(folder: Path, pack: Pack, backbone: Backbone, *overrides: str)
         adapters.save(draft.path, backbone)
         digest = adapters.tensor_hash(adapters.tensors(backbone))
         draft.content = {
-            "pack": pack.name, "pack_digest": pack.digest(), "recogniser": None, "trainable": "lora", "descriptions": {}, "seed": 3,
-            "best_step": 80, "last_step": 100, "best_hash": digest, "last_hash": digest, "scores": [], "data": DATA,
+            "pack": pack.name, "pack_digest": pack.digest(), "diffusion_digest": pack.digest("diffusion"), "recogniser": None,
+            "trainable": "lora", "descriptions": {}, "seed": 3, "best_step": 80, "last_step": 100, "best_hash": digest,
+            "last_hash": digest, "scores": [], "data": DATA,
         }  # fmt: skip
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from magicapture import adapters
 from magicapture.adapters import AdapterError
 from magicapture.adapters.export import beside, export
+from magicapture.adapters.files import TOKENS_FILE
 from magicapture.adapters.operations import import_lora
-from magicapture.artifacts import content_hash, page_tag, read_manifest, write_json, writing
+from magicapture.artifacts import content_hash, page_tag, read_manifest, sha256_file, write_json, writing
 from magicapture.backbones import load_backbone
 from magicapture.backbones.sampling import denoise
 from magicapture.evaluation.ranking import summaries
@@ -121,7 +123,9 @@ def test_the_cards_code_for_diffusers_draws_what_is_generated_here(
     backbone = load_backbone(pack)
     adapters.load(adapter, backbone)
     with torch.no_grad():
-        expected = denoise(backbone, [PROMPT], [5], steps=2, guidance=1.5, sampler="dpmpp_2m")
+        shape = (backbone.latent_channels, backbone.latent_size, backbone.latent_size)
+        guided = backbone._guided([PROMPT], 1.5)
+        expected = denoise(guided, backbone.schedule, shape, [5], steps=2, sampler="dpmpp_2m", device=backbone.device)
     monkeypatch.setenv("MAGICAPTURE_PACKS", str(pack.folder.parent))
     if not (pack.folder.parent / pack.name).exists():
         (pack.folder.parent / pack.name).symlink_to(pack.folder)
@@ -236,6 +240,47 @@ def test_the_card_of_a_thing_and_of_several_says_so(tmp_path: Path) -> None:
         backbone.tokens.add(name, torch.zeros(backbone.tokens.width))
     del backbone.tokens.vectors["[V1]"]
     assert "2 people and a look, learnt" in beside(write_adapter(tmp_path / "both/adapter", pack, backbone)).read_text()
+
+
+@pytest.mark.parametrize("to", ["diffusers", "kohya", "import"])
+def test_a_strangers_adapter_writes_nothing_outside_of_the_folder(pack: Pack, adapter: Path, tmp_path: Path, to: str) -> None:
+    """Its hashes are right: it was made so."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    tokens = adapters.load_tokens(adapter / TOKENS_FILE) | {
+        f"{outside}/{token}": vector for token, vector in adapters.load_tokens(adapter / TOKENS_FILE).items()
+    }
+    stranger = export(adapter, tmp_path / "stranger", "diffusers") if to == "import" else shutil.copytree(adapter, tmp_path / "stranger")
+    if to == "import":
+        folder = stranger / "other"
+        folder.mkdir()
+        pair = {name[-6:]: vector for name, vector in tokens.items() if "V1].clip" in name}
+        save_file(pair or {f"{outside}/[V1]": tokens["[V1]"]}, folder / "learned_embeds.safetensors")
+    else:
+        adapters.save_tokens(stranger / TOKENS_FILE, tokens)
+        manifest = read_manifest(stranger, "adapter")
+        manifest["files"][TOKENS_FILE] = sha256_file(stranger / TOKENS_FILE)
+        write_json(stranger / "manifest.json", manifest)
+    with pytest.raises(AdapterError, match=r"token '.*outside/.*' cannot name a file"):
+        if to == "import":
+            given = [(f"[{outside}/V1]", stranger / "other/learned_embeds.safetensors")] if pair else []
+            import_lora(stranger, tmp_path / "out", config_of(pack), given)
+        else:
+            export(stranger, tmp_path / "out", to)  # type: ignore[arg-type]
+    assert not list(outside.iterdir()) and not (tmp_path / "out").exists()
+
+
+def test_the_cards_code_quotes_what_a_token_is_called(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    backbone = tuned_of(pack)
+    token = '<x", token="y"); import os; print("'
+    backbone.tokens.add(token, torch.zeros(backbone.tokens.width))
+    export(write_adapter(tmp_path / "adapter", pack, backbone), tmp_path / "out", "kohya")
+    (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out/README.md").read_text(), re.DOTALL)
+    given = [keyword.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) for keyword in node.keywords]
+    assert token in [value.value for value in given if isinstance(value, ast.Constant)]
+    assert "os" not in [alias.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import) for alias in node.names]
 
 
 def test_a_token_of_several_vectors_is_one_file_and_generates_the_same(tmp_path: Path) -> None:

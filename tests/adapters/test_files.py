@@ -10,10 +10,13 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from magicapture import adapters
 from magicapture.adapters import AdapterError
+from magicapture.adapters.files import file_name
+from magicapture.adapters.formats import read_embedding
 from magicapture.backbones import Backbone, load_backbone
 from magicapture.packs import Pack
 from tests.adapters.conftest import tune
@@ -94,6 +97,42 @@ def test_loading_replaces_what_was_there(pack: Pack, tuned: Backbone, tmp_path: 
     backbone = tune(load_backbone(pack), rank=8)
     adapters.load(tmp_path, backbone)
     assert adapters.tensor_hash(adapters.tensors(backbone)) == adapters.tensor_hash(adapters.tensors(tuned))
+
+
+def test_a_backbone_that_knows_another_adapters_tokens_is_refused_and_stays_as_it_is(pack: Pack, tuned: Backbone, tmp_path: Path) -> None:
+    adapters.save(tmp_path, tuned)
+    backbone = tune(load_backbone(pack), tokens=("[V1]", "[V1:anna]"))
+    before = adapters.tensor_hash(adapters.tensors(backbone))
+    with pytest.raises(AdapterError, match=r"lacks \[V1:anna\], which this backbone knows from another adapter; load it on a fresh one"):
+        adapters.load(tmp_path, backbone)
+    assert adapters.tensor_hash(adapters.tensors(backbone)) == before
+
+
+OUTSIDE = ["{}/outside", "[../../outside]", "[..].clip_l", "..", "a/b", "a\\b", "[V1]\n", "a\0b", "\u202eb", ".hidden", "[]", ""]
+
+
+@pytest.mark.parametrize("file", ["tokens.safetensors", "pytorch_lora_weights.safetensors"])
+@pytest.mark.parametrize("token", OUTSIDE)
+def test_a_token_that_would_lead_out_of_its_folder_is_refused(tuned: Backbone, tmp_path: Path, token: str, file: str) -> None:
+    adapters.save(tmp_path, tuned)
+    with safe_open(tmp_path / file, "pt") as opened:
+        header = opened.metadata()
+    save_file({**load_file(tmp_path / file), token.format(tmp_path): torch.ones(32)}, tmp_path / file, header)
+    with pytest.raises(AdapterError, match=rf"{file}: token .* cannot name a file; expected .*; do not use it"):
+        adapters.read(tmp_path)
+    save_file({token.format(tmp_path): torch.ones(32)}, tmp_path / "embedding.safetensors")
+    with pytest.raises(AdapterError, match="cannot name a file"):
+        read_embedding(tmp_path / "embedding.safetensors")
+    with pytest.raises(AdapterError, match="cannot name a file"):
+        adapters.save_tokens(tmp_path / f"{file_name(token.removesuffix('.clip_l'))}.safetensors", {})
+
+
+@pytest.mark.parametrize("token", ["[V1]", "[V1:anna]", "[V1:anna-2]_1", "<cat-toy>", "anna_2", "v1.5", "bad prompt", "zo\u00eb", "*"])
+def test_the_names_that_tokens_have_are_read(tmp_path: Path, token: str) -> None:
+    for end in ("", ".clip_l"):
+        adapters.save_tokens(tmp_path / "tokens.safetensors", {f"{token}{end}": torch.ones(4)})
+        assert list(adapters.load_tokens(tmp_path / "tokens.safetensors")) == [f"{token}{end}"]
+    assert Path(file_name(token)).name == file_name(token)
 
 
 def test_restore_keeps_the_parameters_an_optimiser_holds(backbone: Backbone) -> None:

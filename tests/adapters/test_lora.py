@@ -53,6 +53,13 @@ def test_a_fresh_adapter_changes_nothing_and_draws_from_its_seed_alone(pack: Pac
     assert down.abs().max() <= down.shape[1] ** -0.5 and down.std() > 0.4 * down.shape[1] ** -0.5
 
 
+def test_attaching_on_the_cpu_opens_no_gpu(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine that has one."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: pytest.fail(f"opens {device}"))
+    adapters.attach(backbone, 4, None, 0.0, seed=0)
+
+
 def test_tokens_stay_trainable_and_gradients_reach_all_three(backbone: Backbone) -> None:
     vector = backbone.tokens.add("[V1]", torch.ones(32))
     groups = adapters.attach(backbone, 4, None, 0.0, seed=0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from magicapture import adapters
@@ -19,8 +20,9 @@ from magicapture.adapters.export import beside, export
 from magicapture.adapters.operations import describe, import_lora, merge, new_artifact, resize, scale
 from magicapture.artifacts import ArtifactError, read_manifest, write_json
 from magicapture.backbones import load_backbone
-from magicapture.packs import Pack
+from magicapture.packs import Pack, load_pack
 from tests.adapters.artifact import PROMPT, config_of, latents_here, noise_of, stock_pipeline, tuned_of, write_adapter
+from tests.backbones.tinysd import write_pack as write_sd1
 from tests.tinyfamilies import stock_prediction
 from tests.tinyfamilies import write_pack as write_family
 
@@ -167,9 +169,42 @@ def test_missing_tokens_and_tokens_of_another_base_are_refused(pack: Pack, adapt
 def test_an_adapter_of_another_pack_is_not_exported(pack: Pack, adapter: Path, tmp_path: Path) -> None:
     shutil.copytree(adapter, tmp_path / "a")
     manifest = (tmp_path / "a/manifest.json").read_text()
-    (tmp_path / "a/manifest.json").write_text(manifest.replace(pack.digest(), "0" * 16))
+    (tmp_path / "a/manifest.json").write_text(manifest.replace(pack.digest("diffusion"), "0" * 16))
     with pytest.raises(AdapterError, match="an adapter fits only the weights it was trained on"):
         export(tmp_path / "a", tmp_path / "out", "kohya")
+
+
+def _older(folder: Path, adapter: Path, pack: Pack) -> Path:
+    """The adapter as it was written before its manifest told the diffusion model from the rest of the pack."""
+    shutil.copytree(adapter, folder)
+    manifest = read_manifest(adapter, "adapter")
+    del manifest["content"]["diffusion_digest"]
+    manifest["content"]["pack_digest"] = pack.weights_digest()
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
+def test_adapters_from_before_the_diffusion_digest_go_on_being_merged_and_exported(
+    pack: Pack, adapter: Path, other: Path, tmp_path: Path
+) -> None:
+    old = _older(tmp_path / "old", adapter, pack)
+    for pair in ([old, other], [other, old]):
+        merge(pair, tmp_path / "both", names=["anna", "ben"])
+        export(tmp_path / "both", tmp_path / "out", "kohya")
+    export(old, tmp_path / "out", "kohya")
+
+
+def test_an_adapter_goes_on_fitting_its_pack_when_another_role_is_laid_down(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    pack = write_sd1(tmp_path / "pack")
+    adapter = write_adapter(tmp_path / "a", pack, tuned_of(pack))
+    laid_down = {"path": "cosface.safetensors", "sha256": {"cosface.safetensors": "1" * 64}, "licence": "MIT", "commercial": True}
+    text = yaml.safe_load((pack.folder / "pack.yaml").read_text())
+    text["roles"]["recogniser_torch"] = laid_down
+    (pack.folder / "pack.yaml").write_text(yaml.safe_dump(text))
+    merge([adapter, write_adapter(tmp_path / "b", load_pack(pack.folder), tuned_of(pack))], tmp_path / "both")
+    for each in (adapter, tmp_path / "both"):
+        export(each, tmp_path / "out", "kohya")
 
 
 def test_other_peoples_files_are_never_replaced(adapter: Path, tmp_path: Path) -> None:

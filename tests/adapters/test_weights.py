@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from magicapture import adapters
 from magicapture.adapters import AdapterError
+from magicapture.adapters.weights import make_room
 from magicapture.backbones import Backbone, load_backbone
 from magicapture.packs import Pack
 
@@ -65,6 +69,33 @@ def test_saved_weights_come_back_on_a_fresh_model(backbone: Backbone, pack: Pack
     adapters.put_back(fresh)
     after = _all(fresh)
     assert all(torch.equal(after[name], before[name]) for name in before) and not fresh.untuned
+
+
+class _Copies(TorchDispatchMode):
+    """Counts copies of tensors by where they are told to lie (None: where the tensor does)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.devices: Counter[str | None] = Counter()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (torch.ops.aten.clone.default, torch.ops.aten._to_copy.default):
+            device = (kwargs or {}).get("device")
+            self.devices[device and device.type] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_what_is_set_aside_lies_on_the_cpu(backbone: Backbone, pack: Pack, tmp_path: Path) -> None:
+    with _Copies() as untuned:
+        groups = adapters.unfreeze(backbone, "cross_attention")
+    backbone.tokens.add("[V1]", torch.ones(backbone.tokens.width))
+    with _Copies() as tuned, adapters.disabled(backbone):
+        pass
+    adapters.save(tmp_path, backbone)
+    fresh = load_backbone(pack)
+    with _Copies() as loaded:
+        make_room(fresh, {name: tensor for name, tensor in adapters.read(tmp_path).tensors.items() if name.startswith("unet.")})
+    assert untuned.devices == tuned.devices == loaded.devices == {"cpu": len(groups.unet)}
 
 
 def test_a_checkpoint_restores_own_weights(backbone: Backbone, pack: Pack) -> None:

@@ -29,6 +29,7 @@ def write_adapter(out: Path, pack: Pack, descriptions: dict[str, Any] | None, to
         draft.content = {
             "pack": pack.name,
             "pack_digest": pack.digest(),
+            "diffusion_digest": pack.digest("diffusion"),
             "lora": {"rank": 4, "alpha": 2.0},
             "best_step": 40,
             "best_hash": adapters.tensor_hash(adapters.tensors(backbone)),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from magicapture import adapters
-from magicapture.artifacts import ArtifactError
+from magicapture.artifacts import ArtifactError, read_manifest, write_json
 from magicapture.backbones import load_backbone
 from magicapture.config import Config, load_config
 from magicapture.generation import GenerationError, Generator
@@ -76,6 +77,28 @@ def test_an_adapter_of_another_pack_is_refused(adapter: Path, config: Config, tm
     other = write_pack(tmp_path, 9)
     with pytest.raises(GenerationError, match=r"trained on pack 'tiny0' \(digest \w{16}\), but config.pack is .*tune again"):
         Generator(adapter, load_config(config, [f"pack={other.folder}"]))
+
+
+def test_an_adapter_fits_its_pack_whatever_else_is_laid_down_there(adapter: Path, config: Config, pack: Pack, tmp_path: Path) -> None:
+    shutil.copytree(pack.folder, tmp_path / "pack")
+    data = yaml.safe_load((tmp_path / "pack/pack.yaml").read_text())
+    laid_down = {"path": "cosface.safetensors", "sha256": {"cosface.safetensors": "1" * 64}, "licence": "MIT", "commercial": True}
+    data["roles"]["recogniser_torch"] = laid_down
+    (tmp_path / "pack/pack.yaml").write_text(yaml.safe_dump(data))
+    Generator(adapter, load_config(config, [f"pack={tmp_path / 'pack'}"]))
+
+
+def test_an_adapter_from_before_the_diffusion_digest_is_held_to_all_files(
+    adapter: Path, config: Config, pack: Pack, tmp_path: Path
+) -> None:
+    shutil.copytree(adapter, tmp_path / "old")
+    manifest = read_manifest(adapter, "adapter")
+    del manifest["content"]["diffusion_digest"]
+    write_json(tmp_path / "old/manifest.json", manifest | {"content": manifest["content"] | {"pack_digest": pack.weights_digest()}})
+    Generator(tmp_path / "old", config)
+    write_json(tmp_path / "old/manifest.json", manifest | {"content": manifest["content"] | {"pack_digest": "0" * 16}})
+    with pytest.raises(GenerationError, match=r"trained on pack 'tiny0' \(digest 0{16}\)"):
+        Generator(tmp_path / "old", config)
 
 
 def test_missing_foreign_and_altered_adapters_are_refused(adapter: Path, config: Config, tmp_path: Path) -> None:
