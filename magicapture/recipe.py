@@ -209,7 +209,7 @@ def standing(out: Path) -> list[str]:
     """How far the trainings in a run's folder are: "inversion step 60", and "tuning steps 80, 150" of several at once."""
     lines = []
     for phase in ("inversion", "tuning"):
-        folders = [path for path in out.glob(f"*/checkpoints/{phase}/{phase}-*/checkpoints") if path.is_dir()]
+        folders = [path for path in out.glob(f"*/checkpoints/{phase}-*/checkpoints") if path.is_dir()]
         steps = [max((int(path.name.removeprefix("step-")) for path in folder.glob("step-*")), default=0) for folder in folders]
         if any(steps):
             lines.append(f"{phase} step{'s' if len(steps) > 1 else ''} {', '.join(map(str, sorted(steps)))}")

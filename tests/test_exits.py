@@ -68,7 +68,7 @@ def test_a_training_that_cannot_write_a_checkpoint_leaves_nothing_half_written_a
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("magicapture: cannot write: File too large") and "ulimit -f" in result.stderr
     assert [path for path in out.rglob("*") if path.name.startswith(".")] == []
-    (tuning,) = out.glob("seed-0/checkpoints/tuning/tuning-*")  # it came so far
+    (tuning,) = out.glob("seed-0/checkpoints/tuning-*")  # it came so far
     assert not (out / "seed-0/adapter").exists() and not list(tuning.glob("checkpoints/*"))
     tokens = read_manifest(out / "seed-0/tokens", "tokens", verify=True)
 

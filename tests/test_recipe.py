@@ -128,7 +128,7 @@ def test_resuming_nothing_is_refused(tmp_path: Path, file: Path) -> None:
 def test_without_resume_it_says_what_goes_on_and_what_starts_over(tmp_path: Path, file: Path) -> None:
     plan(file, Recipe(out=str(tmp_path)), {}).begin()
     for phase, key, step in (("inversion", "a", 60), ("tuning", "b", 25), ("tuning", "b", 50), ("tuning", "c", 25)):
-        (tmp_path / f"seed-3/checkpoints/{phase}/{phase}-{key}/checkpoints/step-{step:06d}").mkdir(parents=True)
+        (tmp_path / f"seed-3/checkpoints/{phase}-{key}/checkpoints/step-{step:06d}").mkdir(parents=True)
     (line,) = plan(file, Recipe(out=str(tmp_path)), {}).begin()
     assert line == f"going on with the run in {tmp_path}: inversion step 60, tuning steps 25, 50"
     lines = plan(file, Recipe(out=str(tmp_path)), {}, ["tuning.steps=8"]).begin()

@@ -35,7 +35,7 @@ def test_ctrl_c_and_the_command_it_prints(tmp_path: Path) -> None:
     out = tmp_path / "run"
     sets = [part for knob in KNOBS for part in ("--set", knob)]
     process = _start("train", str(tmp_path / "data/person"), str(tmp_path / "data/look"), "--out", str(out), *sets)
-    while not list(out.glob("seed-0/checkpoints/tuning/*/checkpoints/step-*")):
+    while not list(out.glob("seed-0/checkpoints/tuning-*/checkpoints/step-*")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -53,6 +53,7 @@ def test_ctrl_c_and_the_command_it_prints(tmp_path: Path) -> None:
     assert f"going on with the run in {out}: inversion step 1, tuning step" in errors
     assert "tuning: continuing after step" in errors
     assert read_manifest(out / "seed-0/adapter", "adapter", verify=True)["content"]["last_step"] == STEPS
+    assert len(list(out.rglob("latents/*"))) == 2  # one photo and one look, each encoded once for both phases
 
     process = _start("generate", str(out / "seed-0/adapter"), "--out", str(tmp_path / "more"), "--count", "4000")
     while not (tmp_path / "more").exists():

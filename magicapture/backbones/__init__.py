@@ -14,14 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from magicapture.backbones.backbone import Backbone, BackboneError, Text
-    from magicapture.backbones.load import load_backbone, resolve_device
+    from magicapture.backbones.backbone import Backbone, Text
+    from magicapture.backbones.device import resolve_device
+    from magicapture.backbones.errors import BackboneError
+    from magicapture.backbones.load import load_backbone
     from magicapture.backbones.region import Region
     from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings
 
 __all__ = ["Backbone", "BackboneError", "Region", "Text", "TokenEmbedding", "TokenEmbeddings", "load_backbone", "resolve_device"]
 
-_HOMES = {"Region": "region", "TokenEmbedding": "tokens", "TokenEmbeddings": "tokens", "load_backbone": "load", "resolve_device": "load"}
+_HOMES = {
+    "BackboneError": "errors", "Region": "region", "TokenEmbedding": "tokens", "TokenEmbeddings": "tokens", "load_backbone": "load",
+    "resolve_device": "device",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,13 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from magicapture.backbones.region import Region
+from magicapture.backbones.errors import BackboneError
+from magicapture.backbones.region import Embed, Region
 from magicapture.backbones.sampling import denoise
 from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings
-
-
-class BackboneError(ValueError):
-    """A model folder, device or call that cannot be used: names what was given, what was expected, what to do."""
 
 
 class Text(NamedTuple):
@@ -145,11 +142,11 @@ class Backbone(ABC):
         """
         return self.region.decode(latents, boxes, self.decode, self.scale)
 
-    def measure_region(self, latents: Tensor, boxes: Tensor, embed: Any, least: float = 0.99) -> Region:
+    def measure_region(self, latents: Tensor, boxes: Tensor, embed: Embed, least: float = 0.99) -> Region:
         """Find the smallest margin at which parts agree with full decodes on this VAE, and use it from now on.
 
-        ``embed(pictures (B, 3, H', W'), offsets (B, 2)) -> (B, D)`` aligns and embeds the faces; a margin agrees when
-        the least cosine over the rows is at least ``least`` (design principle 4: 0.99). See :class:`Region`.
+        ``embed(pictures (1, 3, H', W'), offsets (1, 2), row) -> (1, D)`` aligns and embeds the face of one row; a margin
+        agrees when the least cosine over the rows is at least ``least`` (design principle 4: 0.99). See :class:`Region`.
         """
         self.region = Region.measure(latents, boxes, self.decode, self.scale, embed, least)
         return self.region
@@ -186,18 +183,30 @@ class Backbone(ABC):
             for start in range(0, len(prompts), batch):
                 part = slice(start, start + batch)
                 latents = denoise(
-                    self,
-                    prompts[part],
+                    self._guided(prompts[part], guidance, negative_prompt),
+                    self.schedule,
+                    (self.latent_channels, side // self.scale, side // self.scale),
                     seeds[part],
                     steps=steps,
-                    guidance=guidance,
                     sampler=sampler,
-                    negative_prompt=negative_prompt,
-                    cells=side // self.scale,
+                    device=self.device,
                 )
                 decoded = (self.decode(latents) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
                 pictures.append((decoded * 255).round().to(torch.uint8).cpu().numpy())
         return np.concatenate(pictures)
+
+    def _guided(self, prompts: Sequence[str], guidance: float, negative_prompt: str = "") -> Callable[[Tensor, Tensor], Tensor]:
+        """``predict`` under these prompts, by classifier-free guidance where ``guidance`` > 1: both rows of a prompt in one pass."""
+        text = self.encode_prompts(list(prompts))
+        if guidance <= 1:
+            return lambda latents, timesteps: self.predict(latents, timesteps, text)
+        both = self.encode_negative(negative_prompt).repeated(len(prompts)).followed_by(text)
+
+        def guided(latents: Tensor, timesteps: Tensor) -> Tensor:
+            without, with_prompt = self.predict(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), both).chunk(2)
+            return without + guidance * (with_prompt - without)
+
+        return guided
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

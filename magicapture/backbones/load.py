@@ -6,7 +6,9 @@ import json
 
 import torch
 
-from magicapture.backbones.backbone import Backbone, BackboneError
+from magicapture.backbones.backbone import Backbone
+from magicapture.backbones.device import resolve_device
+from magicapture.backbones.errors import BackboneError
 from magicapture.backbones.prediction import check_prediction_type
 from magicapture.backbones.stable_diffusion import StableDiffusion
 from magicapture.backbones.stable_diffusion_xl import StableDiffusionXL
@@ -16,18 +18,6 @@ from magicapture.packs import Pack
 FAMILIES: dict[str, type[StableDiffusion]] = {"StableDiffusionPipeline": StableDiffusion, "StableDiffusionXLPipeline": StableDiffusionXL}
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def resolve_device(name: str = "auto") -> torch.device:
-    """Device of a name: auto, cpu or cuda. Raises BackboneError when CUDA is asked for and absent."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BackboneError(
-            f"device {name!r}: torch {torch.__version__} sees no CUDA device; install its lock file and driver, or use device: cpu"
-        )
-    return device
 
 
 def load_backbone(pack: Pack, device: str = "cpu", precision: str = "fp32") -> Backbone:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from magicapture.backbones.backbone import Backbone, BackboneError
+from magicapture.backbones.backbone import Backbone
+from magicapture.backbones.errors import BackboneError
 
 KNOWN = ("epsilon", "v_prediction")
 #: Side in cells of the probed latents: enough for a UNet of any family, a second of work at most.

@@ -28,7 +28,7 @@ def aligned(pictures: Tensor, transforms: Tensor, offsets: Tensor, size: int = I
 
     Args:
         pictures: (B, 3, H, W) in [-1, 1], parts of the whole pictures.
-        transforms: (B, 2, 3) similarities from px of the whole picture to px of the crop (``faces.align.matrix``).
+        transforms: (B, 2, 3) similarities from the whole picture's pixel grid to the crop's (``faces.align.crop_matrix``).
         offsets: (B, 2) px (x, y), where each part's top left corner lies in its whole picture.
         size: side of the crop in px.
 
@@ -36,15 +36,32 @@ def aligned(pictures: Tensor, transforms: Tensor, offsets: Tensor, size: int = I
         (B, 3, size, size); black (-1) outside of the part.
     """
     height, width = pictures.shape[-2:]
+    reductions = [int(0.5 / float(transform[:, 0].norm())) for transform in transforms]
     transforms = transforms.to(pictures.device, torch.float32)
     inverse = torch.linalg.inv(transforms[:, :, :2])
     line = torch.arange(size, dtype=torch.float32, device=pictures.device)
     cells = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).view(1, -1, 2)
     points = (cells - transforms[:, None, :, 2]) @ inverse.transpose(1, 2) - offsets.to(pictures.device, torch.float32)[:, None]
     # Integer coordinates are pixel centres (as in OpenCV); grid_sample's -1 and 1 are the outer edges.
-    grid = (2 * points + 1) / points.new_tensor([width, height]) - 1
-    crop = F.grid_sample(pictures.float() + 1, grid.view(-1, size, size, 2), mode="bilinear", padding_mode="zeros", align_corners=False)
-    return crop - 1
+    grid = ((2 * points + 1) / points.new_tensor([width, height]) - 1).view(-1, size, size, 2)
+    crops = []
+    for picture, reduce, where in zip(pictures.split(1), reductions, grid.split(1), strict=True):
+        picture = picture.float() + 1
+        if reduce > 1:  # as faces.align.warp: strong reductions are averaged first, not aliased
+            picture = _areas(height, reduce, picture.device) @ picture @ _areas(width, reduce, picture.device).T
+        crops.append(F.grid_sample(picture, where, mode="bilinear", padding_mode="zeros", align_corners=False))
+    return torch.cat(crops) - 1
+
+
+def _areas(size: int, reduce: int, device: torch.device) -> Tensor:
+    """(smaller size, ``size``): how much of each px a px of a ``reduce`` times smaller picture averages, by area as cv2.INTER_AREA does.
+
+    (torch's mode "area" takes in whole pixels, which is another picture where the sizes do not divide: 1024 by 3.)
+    """
+    small = max(1, round(size / reduce))
+    edges, px = torch.arange(small + 1, device=device) * (size / small), torch.arange(size, device=device)
+    overlap = torch.minimum(edges[1:, None], px + 1) - torch.maximum(edges[:-1, None], px)
+    return overlap.clamp(min=0) * (small / size)
 
 
 class ConvNorm(nn.Module):

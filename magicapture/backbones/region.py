@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Decode = Callable[[Tensor], Tensor]
-Embed = Callable[[Tensor, Tensor], Tensor]
+Embed = Callable[[Tensor, Tensor, int], Tensor]
 
 _MARGINS = (2, 4, 8, 16)
 
@@ -29,17 +29,25 @@ class Region:
 
     @staticmethod
     def measure(latents: Tensor, boxes: Tensor, decode: Decode, scale: int, embed: Embed, least: float = 0.99) -> Region:
-        """The smallest margin (2, 4, 8, 16 cells) at which every row's cosine reaches ``least``; one that saves nothing is not tried."""
+        """The smallest margin (2, 4, 8, 16 cells) at which every row's cosine reaches ``least``; one that saves nothing is not tried.
+
+        ``embed(pictures (1, 3, H', W'), offsets (1, 2), row) -> (1, D)``: row by row, since many large pictures at once may not fit into
+        memory.
+        """
+
+        def embedded(region: Region) -> Tensor:
+            parts = zip(*(each.split(1) for each in region._cut(latents, boxes, scale)), strict=True)
+            return torch.cat([embed(decode(part), offset, row).float() for row, (part, offset) in enumerate(parts)])
+
         agreement = []
         with torch.no_grad():
-            whole = embed(*Region().decode(latents, boxes, decode, scale))
+            whole = embedded(Region())
             for margin in _MARGINS:
                 region = Region(margin)
                 size, _ = region.windows(latents, boxes, scale)
                 if size == tuple(latents.shape[-2:]):
                     break
-                part = embed(*region.decode(latents, boxes, decode, scale))
-                agreement.append((margin, float(functional.cosine_similarity(part.float(), whole.float(), dim=1).min())))
+                agreement.append((margin, float(functional.cosine_similarity(embedded(region), whole, dim=1).min())))
                 if agreement[-1][1] >= least:
                     return Region(margin, tuple(agreement))
         return Region(None, tuple(agreement))
@@ -59,7 +67,12 @@ class Region:
 
     def decode(self, latents: Tensor, boxes: Tensor, decode: Decode, scale: int) -> tuple[Tensor, Tensor]:
         """Latents (B, C, h, w), boxes (B, 4) px -> pictures (B, 3, H', W') and their corners (B, 2) (x, y) in px."""
+        parts, corner = self._cut(latents, boxes, scale)
+        return decode(parts), corner
+
+    def _cut(self, latents: Tensor, boxes: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+        """The latents (B, C, h', w') in the windows, and the windows' corners (B, 2) (x, y) in px of the picture."""
         (height, width), corner = self.windows(latents, boxes, scale)
         if (height, width) != tuple(latents.shape[-2:]):
             latents = torch.stack([row[:, y : y + height, x : x + width] for row, (x, y) in zip(latents, corner.tolist(), strict=True)])
-        return decode(latents), (corner * scale).to(latents.device)
+        return latents, (corner * scale).to(latents.device)

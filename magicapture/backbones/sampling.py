@@ -1,10 +1,10 @@
-"""Samplers: diffusers schedulers built from a backbone's own training schedule, with one generator per picture."""
+"""Samplers: diffusers schedulers built from a model's own training schedule, with one generator per picture."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import (
@@ -14,9 +14,6 @@ from diffusers import (
     KDPM2AncestralDiscreteScheduler,
 )
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from magicapture.backbones.backbone import Backbone
 
 #: Name -> scheduler class and what it is given beside the training schedule. Latents are never clipped.
 SAMPLERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -44,39 +41,28 @@ def build_scheduler(sampler: str, schedule: Any) -> Any:
 
 
 def denoise(
-    backbone: Backbone,
-    prompts: Sequence[str],
+    predict: Callable[[Tensor, Tensor], Tensor],
+    schedule: Any,
+    shape: tuple[int, int, int],
     seeds: Sequence[int],
     *,
     steps: int,
-    guidance: float,
     sampler: str,
-    negative_prompt: str = "",
-    cells: int | None = None,
+    device: torch.device,
 ) -> Tensor:
-    """Latents (N, C, h, w) fp32 sampled from noise, one per (prompt, seed) pair; conditional and unconditional rows in one pass.
+    """Latents (N, C, h, w) fp32 sampled from noise, one of ``shape`` (C, h, w) a seed.
 
-    ``cells``: their side; ``backbone.latent_size`` where None.
+    ``predict``: noisy latents (N, C, h, w) and timesteps (N,) -> what a model trained with ``schedule`` (DDPMScheduler) predicts.
+    Raises ValueError for an unknown sampler.
     """
-    scheduler = build_scheduler(sampler, backbone.schedule)
-    scheduler.set_timesteps(steps, device=backbone.device)
+    scheduler = build_scheduler(sampler, schedule)
+    scheduler.set_timesteps(steps, device=device)
     # Drawn on the CPU: the same seed gives the same noise on every device.
     generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
-    side = backbone.latent_size if cells is None else cells
-    shape = (1, backbone.latent_channels, side, side)
-    latents = torch.cat([torch.randn(shape, generator=generator) for generator in generators]).to(backbone.device)
+    latents = torch.cat([torch.randn((1, *shape), generator=generator) for generator in generators]).to(device)
     latents = latents * scheduler.init_noise_sigma
-    guided = guidance > 1
-    text = backbone.encode_prompts(list(prompts))
-    if guided:
-        text = backbone.encode_negative(negative_prompt).repeated(len(prompts)).followed_by(text)
     noise = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
     for timestep in scheduler.timesteps:
-        rows = scheduler.scale_model_input(latents, timestep)
-        rows = torch.cat([rows, rows]) if guided else rows
-        prediction = backbone.predict(rows, timestep.expand(len(rows)), text)
-        if guided:
-            without, with_prompt = prediction.chunk(2)
-            prediction = without + guidance * (with_prompt - without)
+        prediction = predict(scheduler.scale_model_input(latents, timestep), timestep.expand(len(latents)))
         latents = scheduler.step(prediction, timestep, latents, **noise, return_dict=False)[0]
     return latents

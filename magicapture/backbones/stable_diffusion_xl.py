@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-from magicapture.backbones.backbone import BackboneError, Text
+from magicapture.backbones.backbone import Text
+from magicapture.backbones.errors import BackboneError
 from magicapture.backbones.quiet import no_progress_bar
 from magicapture.backbones.stable_diffusion import StableDiffusion
 from magicapture.backbones.tokens import TokenEmbedding, TokenEmbeddings

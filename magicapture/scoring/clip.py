@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import CLIPModel
 
+from magicapture.backbones import resolve_device
 from magicapture.packs import Pack
 from magicapture.progress import progress
 
@@ -24,12 +25,12 @@ class ClipEncoder:
     """
 
     def __init__(self, pack: Pack, device: str = "cpu") -> None:
-        """`device`: "cpu", "cuda" or "auto". Raises PackError when the role is missing."""
+        """`device`: "cpu", "cuda" or "auto". Raises PackError when the role is missing, BackboneError for a device that is not there."""
         settings = pack.role("clip").settings
         self.size = int(settings.get("size", _SIZE))
         self.mean = np.array(settings.get("mean", _MEAN), np.float32)
         self.std = np.array(settings.get("std", _STD), np.float32)
-        self.device = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
+        self.device = resolve_device(device)
         self.model = CLIPModel.from_pretrained(pack.path("clip"), local_files_only=True, use_safetensors=True).eval().to(self.device)
 
     @torch.inference_mode()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from magicapture.backbones import resolve_device
 from magicapture.backbones.structure import Features, load_structure
 from magicapture.packs import Pack
 
@@ -28,8 +29,8 @@ class StructureScorer:
     """
 
     def __init__(self, pack: Pack, device: str = "cpu") -> None:
-        """``device``: "cpu", "cuda" or "auto". Raises PackError for a role that is missing or does not fit."""
-        self.device = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
+        """``device``: "cpu", "cuda" or "auto". Raises PackError for a role that is missing or does not fit, BackboneError for a device."""
+        self.device = resolve_device(device)
         self.net = load_structure(pack).to(self.device)
 
     def score(self, images: Sequence[np.ndarray], photos: Sequence[np.ndarray], looks: Sequence[np.ndarray]) -> StructureScores:

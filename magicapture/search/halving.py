@@ -96,7 +96,7 @@ class _Search:
         self.reduction = config.search.reduction
         lineage = read_manifest(prepared, "prepared")["lineage"]
         knobs = (stage_config(config, "inversion"), stage_config(config, "tuning"), config.digest("search"))
-        self.checkpoints = out / tried[0].name / "checkpoints"  # one for all: the latents in it are the same
+        self.checkpoints = out / tried[0].name / "checkpoints"  # one for all, of both phases: the latents in it are the same
         self.record = self._opened(lineage_key(lineage, *knobs, code_hash()))
 
     def adapter(self, candidate: Candidate) -> Path:
@@ -190,7 +190,7 @@ class _Search:
             return
         started = time.process_time()
         first = self.tried[0].seed
-        stages.invert(self.prepared, self.tokens(candidate), candidate.config, first, self.checkpoints / "inversion")
+        stages.invert(self.prepared, self.tokens(candidate), candidate.config, first, self.checkpoints)
         self.record["inversions"][candidate.tokens] = {
             "steps": candidate.config.inversion.steps,
             "cpu_seconds": round(time.process_time() - started, 2),
@@ -198,8 +198,8 @@ class _Search:
         self._write()
 
     def _tune(self, candidate: Candidate, until_step: int | None) -> dict[str, Any]:
-        adapter, tokens, checkpoints = self.adapter(candidate), self.tokens(candidate), self.checkpoints / "tuning"
-        stages.tune(self.prepared, tokens, adapter, candidate.config, candidate.seed, checkpoints, until_step)
+        adapter, tokens = self.adapter(candidate), self.tokens(candidate)
+        stages.tune(self.prepared, tokens, adapter, candidate.config, candidate.seed, self.checkpoints, until_step)
         content: dict[str, Any] = read_manifest(adapter, "adapter")["content"]
         return content
 

@@ -3,7 +3,7 @@
 The network keeps its fused attention. While :meth:`AttentionMaps.recording` is open, the queries and keys of every
 cross-attention pass by; afterwards the softmax over the (short) text is formed from those of the wanted resolution, and only
 the special tokens' columns are kept. Nothing is computed inside the network, so under non-reentrant gradient checkpointing the maps
-have their graph and the recomputation, which runs after the recording has closed, records nothing.
+have their graph and the recomputation, which runs after the recording has closed, records nothing. There the maps are checkpointed too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from magicapture.backbones import Backbone
 from magicapture.faces.concepts import TOKENS, of_side
@@ -27,6 +28,7 @@ class AttentionMaps:
 
     def __init__(self, unet: nn.Module, side: int) -> None:
         self.side = side
+        self._unet = unet
         self._layers: dict[str, Any] = {name: module for name, module in unet.named_modules() if name.endswith(".attn2")}
         self._queries: dict[str, Tensor] = {}
         self._keys: dict[str, Tensor] = {}
@@ -69,8 +71,10 @@ class AttentionMaps:
             )
         weights = positions.float()
         weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1)
+        layers = [(self._layers[name].heads, query, self._keys[name], weights) for name, query in self._queries.items()]
+        saving = torch.is_grad_enabled() and self._unet.is_gradient_checkpointing
         with torch.autocast(positions.device.type, enabled=False):
-            maps = [self._map(self._layers[name].heads, query, self._keys[name], weights) for name, query in self._queries.items()]
+            maps = [checkpoint(self._map, *layer, use_reentrant=False) if saving else self._map(*layer) for layer in layers]
         return torch.cat(maps, dim=2)
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,17 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import magicapture
-from magicapture.artifacts import sha256_file, write_bytes, write_json
+from magicapture.artifacts import sha256_file, write_json
 
 log = logging.getLogger(__name__)
 
 KEPT = 2
 _STATE = "state.json"
-_CODE = ("training", "adapters", "backbones", "faces")
+_CODE = ("training", "adapters", "backbones", "faces", "scoring")
 
 
 @dataclass
@@ -55,9 +57,9 @@ class CheckpointFolder:
         files = {}
         try:
             for name, tensors in checkpoint.tensors.items():
-                data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
-                write_bytes(aside / f"{name}.safetensors", data)
-                files[name] = hashlib.sha256(data).hexdigest()
+                path = aside / f"{name}.safetensors"
+                _save(path, {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
+                files[name] = sha256_file(path)
             write_json(aside / _STATE, {"step": checkpoint.step, "files": files, "notes": checkpoint.notes})
             if target.exists():
                 shutil.rmtree(target)
@@ -89,6 +91,19 @@ class CheckpointFolder:
         return sorted(self.folder.glob("step-*"), reverse=True)
 
 
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Straight from the tensors: as bytes in between, a whole model's and its optimiser's would fill the memory once more."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))  # a full disk, say: the library tells it in words alone
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def _read(folder: Path) -> Checkpoint:
     state = json.loads((folder / _STATE).read_text())
     tensors = {}
@@ -117,7 +132,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 @cache
 def code_hash() -> str:
-    """16 hex digits over the source of everything that decides a training step: another code, another lineage."""
+    """16 hex digits over the source of everything that decides a training step or which is best: another code, another lineage."""
     root = Path(magicapture.__file__).parent
     digest = hashlib.sha256()
     for room in _CODE:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from magicapture.artifacts import SUBJECTS, lineage_key, subjects_of, write_bytes
@@ -209,20 +209,39 @@ def _latents(
     """Posterior mean and standard deviation of every version, from the cache when it holds them.
 
     The key names the content (pixels, augmentation, weights, precision), not a position: pictures are never mixed up. ``whose`` (the
-    picture's ``artifacts.subjects_of``; empty for a look) goes into the file's metadata, by which `magicapture purge` finds it.
+    picture's ``artifacts.subjects_of``; empty for a look) goes into the file's metadata, by which `magicapture purge` finds it; the same
+    picture may have been given under another name, or as a look, before.
     """
     key = lineage_key("latents/1", picture_hash(image), config.model_dump_json(), pack.digest(), str(backbone.dtype), backbone.device.type)
     path = cache / f"{key}.safetensors"
-    if path.is_file():
-        try:
-            stored = load_file(path)
-            return stored["mean"], stored["std"]
-        except (SafetensorError, KeyError) as error:
-            log.warning("%s is damaged (%s): encoding the picture again", path, error)
+    found = cached(path)
+    if found is not None:
+        mean, std, before = found
+        whose = subjects_of({SUBJECTS: before}, {SUBJECTS: whose})
+        if whose == before:
+            return mean, std
+    else:
+        mean, std = _encoded(image, backbone, config)
+    write_bytes(path, save({"mean": mean, "std": std}, metadata={SUBJECTS: json.dumps(whose)}))
+    return mean, std
+
+
+def cached(path: Path) -> tuple[Tensor, Tensor, dict[str, list[str]]] | None:
+    """Mean and standard deviation that lie in a file of the cache, and whose they are; None where there is none, or it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("mean"), file.get_tensor("std"), json.loads((file.metadata() or {}).get(SUBJECTS, "{}"))
+    except SafetensorError as error:
+        log.warning("%s is damaged (%s): making it again", path, error)
+        return None
+
+
+def _encoded(image: np.ndarray, backbone: Backbone, config: Augment) -> tuple[Tensor, Tensor]:
     pictures = np.stack([augmented(image, version, config) for version in range(config.versions)])
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous() / 127.5 - 1
     with torch.no_grad():
         means, stds = zip(*(backbone.posterior(part) for part in images.split(4)), strict=True)
     mean, std = (torch.cat(parts).cpu().contiguous() for parts in (means, stds))  # attention in an autoencoder leaves channels last
-    write_bytes(path, save({"mean": mean, "std": std}, metadata={SUBJECTS: json.dumps(whose)}))
     return mean, std

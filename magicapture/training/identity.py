@@ -1,6 +1,7 @@
 """Who the estimate shows: the face of the decoded clean estimate, aligned and embedded with gradients (paper, eq. 7).
 
-Where the face lies is known from preprocessing, so nothing is detected and nothing leaves the graph or the device.
+Where the face lies is known from preprocessing, so nothing is detected and nothing leaves the graph. On a GPU the pictures stay there; the
+host reads the timesteps, from which it tells the rows that count, and sends their numbers and transforms.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class FaceIdentity:
         """
         transforms = _transforms(keypoints)
 
-        def embed(pictures: Tensor, offsets: Tensor) -> Tensor:
-            return self._embed(pictures, transforms, offsets)
+        def embed(pictures: Tensor, offsets: Tensor, row: int) -> Tensor:
+            return self._embed(pictures, transforms[row : row + 1], offsets)
 
         region = self.backbone.measure_region(latents.to(self.backbone.device), _boxes(transforms, self.backbone.resolution), embed)
         return region.margin

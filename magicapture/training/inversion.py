@@ -44,6 +44,7 @@ def run(prepared: str | Path, out: str | Path, config: Config, seed: int, checkp
         draft.content = {
             "pack": session.pack.name,
             "pack_digest": session.pack.digest(),
+            "diffusion_digest": session.pack.digest("diffusion"),
             "steps": progress.step,
             "tensor_hash": adapters.tensor_hash(learnt),
             "seed": seed,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from magicapture.artifacts import lineage_key, write_bytes
 from magicapture.backbones import Backbone
 from magicapture.config import Config
 from magicapture.packs import Pack
 from magicapture.progress import progress
-from magicapture.training.data import Example
+from magicapture.training.data import Example, cached
 
 #: Seed of the first class picture, far from those of validation and of results.
 FIRST_SEED = 6_000_000
@@ -24,11 +24,14 @@ def class_examples(backbone: Backbone, pack: Pack, config: Config, cache: Path) 
     Sampled as results are (``generation``: steps, guidance, sampler); kept below ``cache`` as latents, keyed by all that made them.
     """
     knobs, sampling = config.tuning, config.generation
-    parts = (knobs.class_prompt, knobs.class_images, sampling.steps, sampling.guidance, sampling.sampler, sampling.negative_prompt)
-    key = lineage_key("class/1", *map(str, parts), pack.digest(), str(backbone.dtype), backbone.device.type)
+    made = (knobs.class_prompt, knobs.class_images, sampling.steps, sampling.guidance, sampling.sampler, sampling.negative_prompt)
+    key = lineage_key("class/1", *map(str, made), pack.digest(), str(backbone.dtype), backbone.device.type)
     path = cache / f"class-{key}.safetensors"
-    if not path.is_file():
-        means, stds = [], []
+    found = cached(path)
+    if found is not None:
+        mean, std, _ = found
+    else:
+        encoded = []
         starts = range(0, knobs.class_images, sampling.batch)
         for start in progress(starts, total=len(starts), what="class pictures", unit="round"):
             seeds = [FIRST_SEED + i for i in range(start, min(start + sampling.batch, knobs.class_images))]
@@ -37,10 +40,8 @@ def class_examples(backbone: Backbone, pack: Pack, config: Config, cache: Path) 
                 negative_prompt=sampling.negative_prompt, batch=sampling.batch,
             )  # fmt: skip
             with torch.no_grad():
-                mean, std = backbone.posterior(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous() / 127.5 - 1)
-            means.append(mean.cpu())
-            stds.append(std.cpu())
-        write_bytes(path, save({"mean": torch.cat(means), "std": torch.cat(stds)}))
-    stored = load_file(path)
+                encoded.append(backbone.posterior(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous() / 127.5 - 1))
+        mean, std = (torch.cat(parts).cpu().contiguous() for parts in zip(*encoded, strict=True))  # channels last, as in training.data
+        write_bytes(path, save({"mean": mean, "std": std}))
     nobody = torch.zeros(1, 1, backbone.resolution, backbone.resolution)
-    return tuple(Example(mean[None], std[None], nobody, None) for mean, std in zip(stored["mean"], stored["std"], strict=True))
+    return tuple(Example(*own, nobody, None) for own in zip(mean.split(1), std.split(1), strict=True))

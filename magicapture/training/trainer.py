@@ -90,10 +90,14 @@ class Trainer:
         self.parameters = [parameter for group in recipe.groups for parameter in group["params"]]
         self.optimiser = torch.optim.AdamW([dict(group) for group in recipe.groups], fused=True)
         self.rates = [group["lr"] for group in recipe.groups]
+        # Backwards, too, the networks work in their precision. A prediction's gradients are about 1e-5 an element, and below 6e-5 fp16
+        # loses digits, in the end all: so they pass through it magnified. (The trained parameters, and so their gradients, are fp32.)
+        self.scale = 2.0**14 if backbone.dtype == torch.float16 else 1.0
 
     def run(self, until_step: int | None = None) -> Progress:
         """Train up to ``until_step`` (default: all steps) and return where the run stands, with the last step validated.
 
+        A run whose last checkpoint is of a later step is not turned back: what is returned is of that step.
         Raises TrainingError when a loss or gradient is not finite; checkpoints written so far stay. Ctrl-C (SIGINT) lets the step end,
         writes a checkpoint and raises KeyboardInterrupt; a second one stops at once.
         """
@@ -102,7 +106,9 @@ class Trainer:
         started = time.monotonic() - progress.seconds
         self.backbone.gradient_checkpointing(self.config.gradient_checkpointing)
         bar = progress_bar(total=stop, done=progress.step, what=self.recipe.phase, unit="step")
-        with torch.random.fork_rng(), self._training_mode(), stop_asked() as asked, bar:
+        device = self.backbone.device
+        generators = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])  # of other devices none is drawn from
+        with generators, self._training_mode(), stop_asked() as asked, bar:
             while progress.step < stop:
                 before = time.monotonic()
                 line = self.step(progress.step)
@@ -150,10 +156,14 @@ class Trainer:
             recipe = self.recipe
             parts = objective.terms(self.backbone, batch, recipe.attention, recipe.identity, self.config.masked, recipe.structure)
             loss = objective.total(parts, weights)
-            (loss / self.config.accumulation).backward()
-            values = torch.stack([loss, *parts.values()]).detach().tolist()  # one wait for the device a micro-batch
+            (loss * self.scale / self.config.accumulation).backward()
+            values = torch.stack([loss, *parts.values()]).detach().tolist()  # all losses in one copy to the host
             for name, value in zip(["total", *parts], values, strict=True):
                 sums[name] = sums.get(name, 0.0) + value / self.config.accumulation
+        if self.scale != 1:
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad.div_(self.scale)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip))
         if not all(map(math.isfinite, [norm, *sums.values()])):
             raise TrainingError(self._diverged(step + 1, sums, norm))
@@ -188,7 +198,8 @@ class Trainer:
         last = self.checkpoints.path()
         kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         terms = ", ".join(f"{name} {value:.4g}" for name, value in sums.items())
-        precision = " or use precision: fp32" if self.backbone.dtype != torch.float32 else ""
+        wider = {torch.float16: "bf16 (fp16 overflows above 65504; a GPU without bf16: fp32)", torch.bfloat16: "fp32"}
+        precision = f" or use precision: {wider[self.backbone.dtype]}" if self.backbone.dtype in wider else ""
         return (
             f"{self.recipe.phase} step {step}: loss or gradient is not finite ({terms}, gradient norm {norm:.4g}); {kept}. "
             f"Lower {self.recipe.phase}.learning_rate{precision}, and run again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from magicapture import adapters
+from magicapture.adapters.lora import UNET_TARGETS
 from magicapture.artifacts import content_hash, read_manifest, subjects_of, writing
 from magicapture.backbones import Backbone
 from magicapture.backbones.recogniser import load_recogniser
@@ -32,6 +34,8 @@ from magicapture.training.session import Session, open_session, write_curves
 from magicapture.training.structure import Structure, mean_cls
 from magicapture.training.trainer import Progress, Recipe, Trainer, fixed_threads, machine
 from magicapture.training.validation import Validation, draw_attention
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -73,7 +77,8 @@ def run(
             draft.content = {
                 "pack": session.pack.name,
                 "pack_digest": session.pack.digest(),
-                "recogniser": trained,
+                "diffusion_digest": session.pack.digest("diffusion"),
+                "recogniser": None if recipe.identity is None else trained,
                 "trainable": config.tuning.trainable,
                 "lora": _lora(config.tuning),
                 "inversion_steps": inverted["content"]["steps"],
@@ -97,11 +102,11 @@ def run(
 
 
 def _check_pack(content: dict[str, Any], session: Session, tokens: Path) -> None:
-    learnt, digest = content.get("pack_digest"), session.pack.digest()
-    if learnt not in (None, digest):  # None: written before the digest was
+    if not session.pack.fits(content):
         raise ValueError(
-            f"tokens {tokens} were learnt on pack {content['pack']!r} (digest {learnt}), but config.pack is {session.pack.name!r} (digest "
-            f"{digest}); tokens fit only the weights they were learnt on: set pack to that one, or run inversion again"
+            f"tokens {tokens} were learnt on pack {content['pack']!r} (digest {content['pack_digest']}), but config.pack is "
+            f"{session.pack.name!r} (digest {session.pack.digest()}); tokens fit only the weights they were learnt on: set pack to that "
+            "one, or run inversion again"
         )
 
 
@@ -118,6 +123,11 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
     """Attach LoRA and put phase 2 together; also the margin (latent cells) that is decoded around faces, None = whole pictures."""
     knobs, backbone = config.tuning, session.backbone
     groups = _trainable(backbone, knobs, seed)
+    vectors = list(backbone.tokens.vectors.values())
+    for vector in vectors:
+        vector.requires_grad_(knobs.token_learning_rate > 0)
+    if knobs.trainable == "tokens" and not knobs.token_learning_rate:
+        raise ValueError("nothing is trained: tuning.trainable is tokens, and tuning.token_learning_rate 0; raise that, or train lora")
     identity, margin = None, None
     if _uses_identity(knobs):
         if not session.prepared.faces:
@@ -125,13 +135,16 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
                 f"tuning.lambda_identity is {knobs.lambda_identity:g}, but {session.prepared.folder} was prepared without faces "
                 "(preprocess.region: object); set tuning.lambda_identity: 0, or prepare photos of a person"
             )
-        recogniser = load_recogniser(session.pack, knobs.recogniser)
-        tokens = session.prepared.tokens("source")
-        people = torch.stack([embed_person(recogniser, session.prepared.of([token]).source) for token in tokens])
-        identity = FaceIdentity(backbone, recogniser, people, knobs.identity_limit)
-        faces = [(example.mean[0], example.keypoints[0]) for example in session.data.reference if example.keypoints is not None]
+        composed = session.data.source if _uses_structure(knobs) else session.data.reference  # as training_rows has them
+        faces = [(example.mean[0], example.keypoints[0]) for example in composed if example.keypoints is not None]
         if faces:
+            recogniser = load_recogniser(session.pack, knobs.recogniser)
+            tokens = session.prepared.tokens("source")
+            people = torch.stack([embed_person(recogniser, session.prepared.of([token]).source) for token in tokens])
+            identity = FaceIdentity(backbone, recogniser, people, knobs.identity_limit)
             margin = identity.measure_region(torch.stack([latent for latent, _ in faces]), torch.stack([points for _, points in faces]))
+        else:
+            log.warning("no look has a face: tuning.lambda_identity has no effect")
     structure = None
     if _uses_structure(knobs):
         net = load_structure(session.pack)
@@ -148,9 +161,9 @@ def build_recipe(session: Session, config: Config, seed: int) -> tuple[Recipe, i
             for parameters, rate, decay in (
                 (groups.unet, knobs.learning_rate, knobs.weight_decay),
                 (groups.text, knobs.text_learning_rate, knobs.weight_decay),
-                (list(backbone.tokens.vectors.values()), knobs.token_learning_rate, 0.0),
+                (vectors, knobs.token_learning_rate, 0.0),
             )
-            if parameters
+            if parameters and rate  # what has a rate of 0 stays as it is: frozen, and in no group
         ],
         factor=schedule(knobs),
         weights={
@@ -195,12 +208,14 @@ def _uses_structure(knobs: Tuning) -> bool:
 
 
 def _trainable(backbone: Backbone, knobs: Tuning, seed: int) -> adapters.Groups:
-    """What ``tuning.trainable`` names, beside the tokens: LoRA is attached, own weights are unfrozen."""
+    """What ``tuning.trainable`` names, beside the tokens: LoRA is attached, own weights are unfrozen; nothing where the rate is 0."""
+    text = knobs.text_learning_rate > 0
     if knobs.trainable == "lora":
-        return adapters.attach(backbone, knobs.lora.rank, knobs.lora.alpha, knobs.lora.dropout, seed)
+        modules = None if text else {"unet": UNET_TARGETS, **dict.fromkeys(backbone.text_encoders, ())}
+        return adapters.attach(backbone, knobs.lora.rank, knobs.lora.alpha, knobs.lora.dropout, seed, modules)
     if knobs.trainable == "tokens":
         return adapters.Groups([], [])
-    return adapters.unfreeze(backbone, knobs.trainable, text=knobs.text_learning_rate > 0)
+    return adapters.unfreeze(backbone, knobs.trainable, text)
 
 
 def _lora(knobs: Tuning) -> dict[str, float] | None:

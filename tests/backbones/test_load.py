@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,8 @@ def test_a_missing_gpu_is_named() -> None:
     assert resolve_device("auto") == torch.device("cpu")
     with pytest.raises(BackboneError, match="sees no CUDA device"):
         resolve_device("cuda")
+
+
+def test_a_device_is_resolved_without_diffusers() -> None:
+    code = "import sys; from magicapture.backbones import BackboneError, resolve_device; sys.exit('diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

@@ -33,17 +33,20 @@ def _global(latents: Tensor) -> Tensor:
     return torch.tanh(40 * (picture * latents.mean(dim=(1, 2, 3), keepdim=True)))
 
 
+def _face(pictures: Tensor, offsets: Tensor, row: int) -> Tensor:
+    """The pixels (1, D) of one row's box, wherever the part lies in the picture."""
+    (left, top, *_), (x, y) = BOXES[row].long().tolist(), offsets[0].tolist()
+    assert len(pictures) == 1  # as many at once as there are looks would not fit into memory
+    return pictures[:, :, top - y : top - y + 28, left - x : left - x + 28].flatten(1)
+
+
 def _faces(pictures: Tensor, offsets: Tensor) -> Tensor:
-    """The boxes' pixels, wherever the part lies in the picture."""
-    rows = []
-    for picture, (x, y), box in zip(pictures, offsets.tolist(), BOXES.long().tolist(), strict=True):
-        rows.append(picture[:, box[1] - y : box[1] - y + 28, box[0] - x : box[0] - x + 28].flatten())
-    return torch.stack(rows)
+    return torch.cat([_face(*each, row) for row, each in enumerate(zip(pictures.split(1), offsets.split(1), strict=True))])
 
 
 def test_a_local_decoder_gets_the_smallest_margin_that_agrees() -> None:
     decode = _local()
-    region = Region.measure(LATENTS, BOXES, decode, SCALE, _faces)
+    region = Region.measure(LATENTS, BOXES, decode, SCALE, _face)
     assert region.margin == 2 and region.agreement[0][1] >= 0.99
     part, offsets = region.decode(LATENTS, BOXES, decode, SCALE)
     assert part.shape[-1] < 128 and offsets.shape == (2, 2)
@@ -55,7 +58,7 @@ def test_a_local_decoder_gets_the_smallest_margin_that_agrees() -> None:
 
 
 def test_a_global_decoder_is_decoded_whole() -> None:
-    region = Region.measure(LATENTS, BOXES, _global, SCALE, _faces)
+    region = Region.measure(LATENTS, BOXES, _global, SCALE, _face)
     assert region.margin is None
     assert [margin for margin, _ in region.agreement] == [2, 4, 8] and all(cosine < 0.99 for _, cosine in region.agreement)
     assert region.decode(LATENTS, BOXES, _global, SCALE)[0].shape == (2, 3, 128, 128)
@@ -71,7 +74,7 @@ def test_windows_have_one_size_and_stay_inside() -> None:
 
 def test_boxes_that_fill_the_picture_are_not_cut() -> None:
     region = Region.measure(
-        LATENTS, torch.tensor([[0.0, 0.0, 128.0, 128.0]] * 2), _local(), SCALE, lambda pictures, offsets: pictures.flatten(1)
+        LATENTS, torch.tensor([[0.0, 0.0, 128.0, 128.0]] * 2), _local(), SCALE, lambda pictures, offsets, row: pictures.flatten(1)
     )
     assert region == Region(None, ())
 
@@ -82,7 +85,7 @@ def test_the_backbone_decodes_whole_until_measured_and_passes_gradients(backbone
     whole, offsets = backbone.decode_region(latents, box)
     assert torch.equal(whole, backbone.decode(latents)) and offsets.tolist() == [[0, 0]]
 
-    def embed(pictures: Tensor, offsets: Tensor) -> Tensor:
+    def embed(pictures: Tensor, offsets: Tensor, row: int) -> Tensor:
         x, y = offsets[0].tolist()
         return pictures[:, :, 14 - y : 18 - y, 14 - x : 18 - x].flatten(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +62,16 @@ def test_epsilon_models_sample_as_stock_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_picture_depends_on_its_own_prompt_and_seed_only(backbone: Backbone, sampler: str) -> None:
-    settings = {"steps": 4, "guidance": 3.0, "sampler": sampler}
+    shape = (backbone.latent_channels, backbone.latent_size, backbone.latent_size)
+
+    def latents(prompts: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
+        guided = backbone._guided(prompts, 3.0)
+        return denoise(guided, backbone.schedule, shape, seeds, steps=4, sampler=sampler, device=backbone.device)
+
     with torch.no_grad():
-        together = denoise(backbone, PROMPTS, SEEDS, **settings)
-        backwards = denoise(backbone, PROMPTS[::-1], SEEDS[::-1], **settings)
-        alone = torch.cat([denoise(backbone, [prompt], [seed], **settings) for prompt, seed in zip(PROMPTS, SEEDS, strict=True)])
-        others = denoise(backbone, ["b", PROMPTS[1], "c"], [1, SEEDS[1], 2], **settings)
+        together, backwards = latents(PROMPTS, SEEDS), latents(PROMPTS[::-1], SEEDS[::-1])
+        alone = torch.cat([latents([prompt], [seed]) for prompt, seed in zip(PROMPTS, SEEDS, strict=True)])
+        others = latents(["b", PROMPTS[1], "c"], [1, SEEDS[1], 2])
     # another batch size rounds otherwise; a shared generator would give differences of the order of 1
     assert torch.allclose(together, alone, atol=2e-3) and torch.allclose(together, backwards.flip(0), atol=2e-3)
     assert torch.allclose(together[1], others[1], atol=2e-3)

@@ -9,14 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from magicapture import search, stages
-from magicapture.artifacts import read_manifest, write_json
+from magicapture.artifacts import MANIFEST, read_manifest, write_json
 from magicapture.config import Config
 from magicapture.packs import Pack
 from magicapture.training.trainer import TrainingError
@@ -110,27 +109,35 @@ def test_one_candidate_is_one_training_and_no_sheet(prepared: Path, pack: Pack, 
 
 
 SCRIPT = """
-import json, sys
+import json, sys, time
 from magicapture import search
 from magicapture.config import load_config
-prepared, out, config = sys.argv[1:]
+from magicapture.training.checkpoints import CheckpointFolder
+
+prepared, out, config, moment = sys.argv[1:]
+write = CheckpointFolder.write
+
+def wait_at_the_moment(folder, checkpoint):
+    if write(folder, checkpoint).match(moment):
+        print("the moment", flush=True)
+        time.sleep(600)
+
+CheckpointFolder.write = wait_at_the_moment
 search.run(prepared, out, load_config(json.load(open(config))))
 """
 
 
-@pytest.mark.parametrize("moment", ["inversion/*/checkpoints/step-00000[2-4]", "tuning/*/checkpoints/step-000003"])
+@pytest.mark.parametrize("moment", ["inversion-*/checkpoints/step-000002", "tuning-*/checkpoints/step-000003"])
 def test_killed_and_started_again_it_ends_with_the_same_winner(
     moment: str, whole: search.Found, prepared: Path, config: Config, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     write_json(tmp_path / "config.json", config.model_dump(mode="json"))
-    command = [sys.executable, "-c", SCRIPT, *map(str, (prepared, out, tmp_path / "config.json"))]
+    command = [sys.executable, "-c", SCRIPT, *map(str, (prepared, out, tmp_path / "config.json", moment))]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + 1200
-    while not list((out / "seed-0" / "checkpoints").glob(moment)):
-        assert process.poll() is None and time.monotonic() < deadline, "the moment to kill it did not come"
-        time.sleep(0.005)
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+    assert process.stdout is not None
+    assert "the moment\n" in process.stdout, "the moment to kill it did not come"
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     if moment.startswith("tuning"):  # in the second round: the first is written down
@@ -151,6 +158,18 @@ def test_what_is_finished_is_not_repeated(prepared: Path, pack: Pack, tmp_path: 
     # Other knobs are another search, in the same folder.
     other = search.run(prepared, tmp_path, few_steps(pack, "tuning.steps=2", "search.seeds=2"))
     assert other.record["key"] != first.record["key"] and other.record["cost"]["full_steps"] == 6
+
+
+def test_other_pictures_or_other_code_are_another_search(
+    prepared: Path, pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = few_steps(pack, "tuning.steps=2", "search.seeds=[1]")
+    other = shutil.copytree(prepared, tmp_path / "other")
+    write_json(other / MANIFEST, read_manifest(other, "prepared") | {"lineage": "other pictures"})
+    keys = [search.run(folder, tmp_path / "out", config).record["key"] for folder in (prepared, other)]
+    monkeypatch.setattr("magicapture.training.checkpoints.code_hash", lambda: "other code")
+    keys.append(search.run(prepared, tmp_path / "out", config).record["key"])
+    assert len(set(keys)) == 3
 
 
 def test_a_candidate_that_diverges_is_set_aside_and_the_rest_go_on(prepared: Path, pack: Pack, tmp_path: Path) -> None:

@@ -109,3 +109,15 @@ def test_the_maps_have_an_equal_gradient_with_and_without_checkpointing(tuned: B
     assert max(float(gradient.abs().max()) for gradient in plain) > 1e-6
     for a, b in zip(plain, checkpointed, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_what_the_backward_pass_keeps_of_the_maps(tuned: Backbone, checkpointing: bool) -> None:
+    """Probabilities of every cell and word are gigabytes of a large model: with checkpointing they are formed again."""
+    tuned.gradient_checkpointing(checkpointing)
+    attention, kept = AttentionMaps(tuned.unet, 8), []
+    with attention.recording():
+        predict(tuned, PROMPTS)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tuple(tensor.shape)), tensor)[1], lambda tensor: tensor):
+        attention.of(positions(tuned))
+    assert any(shape[-2:] == (64, tuned.text_length) for shape in kept) == (not checkpointing)

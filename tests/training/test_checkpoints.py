@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import errno
 import logging
+import resource
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
 
-from magicapture.training.checkpoints import Checkpoint, CheckpointFolder, optimiser_tensors, restore_optimiser
+import magicapture
+from magicapture.training.checkpoints import Checkpoint, CheckpointFolder, code_hash, optimiser_tensors, restore_optimiser
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -91,3 +95,35 @@ def test_of_a_checkpoint_that_cannot_be_written_nothing_is_left(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
     found = folder.latest()
     assert found is not None and found.step == 2
+
+
+def test_a_disk_that_is_full_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            CheckpointFolder(tmp_path).write(Checkpoint(1, {"weights": {"a": torch.zeros(1 << 20)}}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG and list(tmp_path.iterdir()) == []
+
+
+def test_writing_copies_no_tensors(tmp_path: Path) -> None:
+    """A whole model's and its optimiser's would fill the memory once more."""
+    size = 8 << 20
+    tracemalloc.start()
+    try:
+        CheckpointFolder(tmp_path).write(Checkpoint(1, {"weights": {"a": torch.zeros(size // 4)}}))
+        assert tracemalloc.get_traced_memory()[1] < size / 2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("room", ["training", "adapters", "backbones", "faces", "scoring"])
+def test_other_code_that_trains_or_chooses_is_another_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str) -> None:
+    monkeypatch.setattr(magicapture, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / room).mkdir()
+    (tmp_path / room / "part.py").write_text("a = 1")
+    before = code_hash.__wrapped__()
+    (tmp_path / room / "part.py").write_text("a = 2")
+    assert code_hash.__wrapped__() != before

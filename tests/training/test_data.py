@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from magicapture.backbones import Backbone
 from magicapture.config import Augment
-from magicapture.faces.prepared import PreparedSet
+from magicapture.faces.prepared import PreparedItem, PreparedSet
 from magicapture.packs import Pack
 from magicapture.training.data import Batch, TrainingData, draw_batch, load_training_data
 from tests.training import tinymodel
@@ -22,6 +22,15 @@ KINDS = ("source", "reference", "composed")
 
 def draw(data: TrainingData, seed: int, rows: int = 2) -> Batch:
     return draw_batch(data, KINDS, rows, 1000, torch.Generator().manual_seed(seed), torch.device("cpu"))
+
+
+def signatures(folder: Path) -> list[str]:
+    """Whose the cached latents say that they are, sorted."""
+    found = []
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found.append(str(json.loads(file.metadata()["subjects"])))
+    return sorted(found)
 
 
 def test_every_version_has_its_latents_masks_and_key_points(data: TrainingData, prepared: PreparedSet, backbone: Backbone) -> None:
@@ -102,12 +111,28 @@ def test_cached_latents_say_whose_photo_they_are_of(prepared: PreparedSet, pack:
     """Those of a look are nobody's."""
     manifest = {**prepared.manifest, "subjects": {"ann": ["s0", "s1"], "both": ["s0", "s1", "s2"]}}
     load_training_data(replace(prepared, manifest=manifest), pack, backbone, Augment(versions=1), tmp_path)
-    found = []
-    for path in tmp_path.glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            found.append(json.loads(file.metadata()["subjects"]))
     photos = [{"ann": ["s0"], "both": ["s0"]}, {"ann": ["s1"], "both": ["s1"]}, {"both": ["s2"]}]
-    assert sorted(map(str, found)) == sorted(map(str, [*photos, {}, {}, {}]))
+    assert signatures(tmp_path) == sorted(map(str, [*photos, {}, {}, {}]))
+
+
+def test_pictures_given_as_looks_before_are_the_persons_once_they_are_given_as_photos(
+    prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train LOOKS PHOTOS`, and then the right way round with the same --out: `magicapture purge` has to find all of the person's."""
+    own = [replace(item, sha256=f"{name}{i}") for name in "sr" for i, item in enumerate((prepared.source, prepared.reference)[name == "r"])]
+
+    def load(source: list[PreparedItem], reference: list[PreparedItem], name: str) -> TrainingData:
+        manifest = {**prepared.manifest, "subjects": {name: [item.sha256 for item in source]}}
+        given = replace(prepared, source=tuple(source), reference=tuple(reference), manifest=manifest)
+        return load_training_data(given, pack, backbone, Augment(versions=1), tmp_path)
+
+    swapped = load(own[3:], own[:3], "noir")
+    monkeypatch.setattr(backbone.vae, "encode", lambda *_: pytest.fail("encoded although cached"))
+    right = load(own[:3], own[3:], "ann")
+    assert all(torch.equal(a.mean, b.mean) for a, b in zip(swapped.reference, right.source, strict=True))
+    assert signatures(tmp_path) == sorted(str({"ann": [f"s{i}"]}) for i in range(3)) + sorted(str({"noir": [f"r{i}"]}) for i in range(3))
+    load(own[3:], own[:3], "noir")  # and never nobody's again
+    assert signatures(tmp_path)[:3] == [str({"ann": [f"s{i}"]}) for i in range(3)]
 
 
 def test_the_cache_knows_another_augmentation(prepared: PreparedSet, pack: Pack, backbone: Backbone, tmp_path: Path) -> None:
@@ -142,7 +167,7 @@ def test_a_set_of_another_resolution_or_an_empty_one_is_refused(
 
 
 def test_a_look_without_a_face_is_drawn_with_an_empty_mask(pack: Pack, backbone: Backbone, tmp_path: Path) -> None:
-    opened = PreparedSet.load(tinymodel.build_prepared(tmp_path / "prepared", faceless=True))
+    opened = PreparedSet.load(tinymodel.build_prepared(tmp_path / "prepared", faceless=1))
     data = load_training_data(opened, pack, backbone, Augment(versions=2), tmp_path)
     batch = draw(data, 0, rows=3)
     faceless = batch.keypoints.isnan().any(dim=(1, 2))

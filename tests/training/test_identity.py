@@ -47,6 +47,18 @@ def test_alignment_equals_the_one_that_faces_are_embedded_with(centre: tuple[flo
     assert difference.mean() < 0.7 and np.percentile(difference, 99) < 4  # OpenCV places samples in steps of 1/32 px
 
 
+@pytest.mark.parametrize("times", [3, 5, 6.5])  # the face is so many times larger than its crop: not reduced, by 2, by 3
+def test_large_faces_are_averaged_before_they_are_sampled_as_in_preprocessing(times: float) -> None:
+    size = 800  # which 3 does not divide
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype(np.uint8)  # what aliases most
+    large, small = keypoints((410, 390), 35.2 * times), keypoints((300, 500), 30)
+    transforms = torch.from_numpy(np.stack([crop_matrix(points) for points in (large, small)]).astype(np.float32))
+    found = aligned(tensor(noise).expand(2, -1, -1, -1), transforms, torch.zeros(2, 2))
+    for row, points in enumerate((large, small)):
+        difference = np.abs((found[row].permute(1, 2, 0).numpy() + 1) * 127.5 - align(noise, points).astype(np.float32))
+        assert difference.mean() < 1.5 and difference.max() < 12  # OpenCV places samples in steps of 1/32 px
+
+
 def test_alignment_of_a_part_equals_alignment_of_the_whole() -> None:
     image = tensor(smooth(64))
     transform = torch.from_numpy(crop_matrix(keypoints((34, 36), 10))[None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,25 @@ def test_class_pictures_are_drawn_once_for_equal_settings(
     monkeypatch.undo()
     other = class_examples(backbone, pack, tiny_config(pack, *PRIOR[:2], "tuning.class_images=2"), tmp_path)
     assert len(other) == 2 and len(list(tmp_path.glob("class-*.safetensors"))) == 2
+
+
+def test_damaged_class_pictures_are_drawn_again(backbone: Backbone, pack: Pack, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = class_examples(backbone, pack, tiny_config(pack, *PRIOR), tmp_path)
+    (path,) = tmp_path.glob("class-*.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING):
+        second = class_examples(backbone, pack, tiny_config(pack, *PRIOR), tmp_path)
+    assert "damaged" in caplog.text
+    assert all(torch.equal(a.mean, b.mean) and torch.equal(a.std, b.std) for a, b in zip(first, second, strict=True))
+
+
+def test_an_autoencoder_that_leaves_channels_last_has_class_pictures_too(
+    backbone: Backbone, pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with attention does, as those of the published models."""
+    posterior = backbone.posterior
+    monkeypatch.setattr(backbone, "posterior", lambda images: [part.to(memory_format=torch.channels_last) for part in posterior(images)])
+    assert len(class_examples(backbone, pack, tiny_config(pack, *PRIOR), tmp_path)) == 3
 
 
 def test_prior_rows_are_reconstructed_whole_under_the_class_prompt(

@@ -226,3 +226,40 @@ def test_a_recipe_without_instruments_trains_reconstruction_alone(make: Callable
     line = trainer.step(0)
     assert set(line) == {"phase", "step", "total", "source", "gradient", "lr"} and line["total"] == pytest.approx(line["source"])
     assert isinstance(trainer.recipe, Recipe)
+
+
+def test_training_on_the_cpu_opens_no_other_device(make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, _ = make()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # one that cannot be opened
+    assert trainer.run(1).step == 1
+
+
+def test_gradients_too_small_for_fp16_reach_the_parameters(make: Callable[..., Made]) -> None:
+    """A small weight does what the many elements of a large model's prediction do."""
+    found = []
+    for half in (False, True):
+        recipe = {"weights": {"source": 1e-4}, "kinds": ("source",), "attention": None, "identity": None}
+        trainer, session = make(folder=f"half {half}", **recipe)
+        backbone = session.backbone
+        if half:
+            backbone.dtype = torch.float16
+            for network in (backbone.unet, *backbone.text_encoders.values()):
+                network.half()
+            for parameter in trainer.parameters:
+                parameter.data = parameter.data.float()  # as adapters.attach leaves them
+            trainer = Trainer(backbone, session.data, trainer.recipe, trainer.config, 0, session.checkpoints)
+        trainer.step(0)
+        found.append(torch.cat([parameter.grad.flatten() for parameter in trainer.parameters if parameter.grad is not None]))
+    assert found[0].norm() > 0 and found[1].dtype == torch.float32
+    assert (found[1] - found[0]).norm() < 0.05 * found[0].norm()
+
+
+@pytest.mark.parametrize(("dtype", "wider"), [(torch.float16, "bf16"), (torch.bfloat16, "fp32")])
+def test_what_does_not_fit_into_a_precision_wants_another(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, wider: str
+) -> None:
+    trainer, _ = make()
+    trainer.backbone.dtype = dtype
+    monkeypatch.setattr(objective, "terms", lambda *_: {"source": torch.tensor(float("inf"), requires_grad=True)})
+    with pytest.raises(TrainingError, match=f"or use precision: {wider}"):
+        trainer.step(0)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack, PackError, load_pack, trained_against
 from magicapture.registry.lineage import stage_config
 from magicapture.training import inversion, tuning
+from magicapture.training.session import Session
 from tests.training import tinymodel
 from tests.training.conftest import tiny_config
 
@@ -120,12 +123,49 @@ def test_other_tokens_are_another_lineage(prepared: PreparedSet, pack: Pack, tok
 
 
 def test_looks_without_faces_train_too(pack: Pack, tokens: Path, tmp_path: Path) -> None:
-    prepared = tinymodel.build_prepared(tmp_path / "prepared", faceless=True)
+    prepared = tinymodel.build_prepared(tmp_path / "prepared", faceless=1)
     out = tuning.run(
         prepared, tokens, tmp_path / "adapter", tiny_config(pack, "training.rows=3", "tuning.steps=2"), 0, tmp_path / "checkpoints"
     )
     lines = [json.loads(line) for line in (out / "curves.jsonl").read_text().splitlines()]
     assert all(np.isfinite(line["total"]) for line in lines)
+
+
+def test_without_a_face_in_any_look_nothing_is_trained_against(
+    pack: Pack, tokens: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepared = tinymodel.build_prepared(tmp_path / "prepared", faceless=3)
+    config = tiny_config(pack, "tuning.steps=1", "tuning.identity_limit=1")
+    with caplog.at_level(logging.WARNING):
+        out = tuning.run(prepared, tokens, tmp_path / "adapter", config, 0, tmp_path / "checkpoints")
+    assert "no look has a face: tuning.lambda_identity has no effect" in caplog.text
+    assert read_manifest(out, "adapter")["content"]["recogniser"] is None
+    assert "identity" not in json.loads((out / "curves.jsonl").read_text().splitlines()[-1])
+
+
+def test_what_has_a_learning_rate_of_zero_is_neither_trained_nor_saved(
+    prepared: PreparedSet, pack: Pack, tokens: Path, adapter: Path, tmp_path: Path
+) -> None:
+    def train(*knobs: str) -> tuple[dict[str, torch.Tensor], set[str]]:
+        config, folder = tiny_config(pack, "tuning.steps=1", *knobs), tmp_path / knobs[0]
+        out = tuning.run(prepared.folder, tokens, folder / "adapter", config, 0, folder / "checkpoints")
+        adapters.load(out, load_backbone(pack))
+        (state,) = folder.glob("checkpoints/tuning-*/checkpoints/step-000001/optimiser.safetensors")
+        return adapters.read(out).tensors, {name.partition(".")[0] for name in load_file(state)}
+
+    whole, all_of_them = train("tuning.token_learning_rate=0.01")
+    learnt, trained = train("tuning.text_learning_rate=0", "tuning.token_learning_rate=0")
+    assert whole.keys() - learnt.keys() == {name for name in whole if name.startswith("text_encoder.")} != set()
+    assert {name for name in learnt if name.startswith("unet.")} == {name for name in whole if name.startswith("unet.")}
+    assert len(trained) == sum(name.startswith("unet.") for name in learnt) and len(all_of_them) == len(whole)
+    for token, vector in adapters.load_tokens(tokens / "tokens.safetensors").items():
+        assert torch.equal(learnt[token], vector) and not torch.equal(whole[token], vector)
+
+
+def test_training_nothing_is_refused(make_session: Callable[..., Session], pack: Pack) -> None:
+    config = tiny_config(pack, "tuning.trainable=tokens", "tuning.token_learning_rate=0")
+    with pytest.raises(ValueError, match=r"nothing is trained: .*tuning\.token_learning_rate 0"):
+        tuning.build_recipe(make_session(config), config, 0)
 
 
 def test_terms_of_weight_zero_are_left_out(prepared: PreparedSet, pack: Pack, tokens: Path, tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ def picture(name: str, seed: int, face: bool = True) -> prepared.Picture:
     return prepared.Picture(name, image, mask.astype(np.uint8), mask, keypoints(centre), box, 0.9, 50.0, name)
 
 
-def build_prepared(out: Path, faceless: bool = False) -> Path:
-    """Three source photos, three looks (the last without a face where asked), random embeddings of the tiny pack's widths."""
+def build_prepared(out: Path, faceless: int = 0) -> Path:
+    """Three source photos, three looks (the last ``faceless`` without a face), random embeddings of the tiny pack's widths."""
     rng = np.random.default_rng(5)
 
     def unit(rows: int, width: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def build_prepared(out: Path, faceless: bool = False) -> Path:
         out,
         resolution=RESOLUTION,
         source=[picture(f"s{i}", i) for i in range(3)],
-        reference=[picture(f"r{i}", 10 + i, face=not (faceless and i == 2)) for i in range(3)],
+        reference=[picture(f"r{i}", 10 + i, face=i < 3 - faceless) for i in range(3)],
         embeddings={"source.recogniser": unit(3, 128), "source.judge": unit(3, 4)},
         descriptions={"source": "a person with light skin", "reference": ""},
     )
