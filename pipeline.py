@@ -38,6 +38,7 @@ from components.resolve import resolve
 from components.tuning import tuning
 from components.values import CHECKPOINTS, Cluster, read_cluster
 from magicapture.config import ConfigError
+from magicapture.exits import explain
 
 
 def portraits(cluster: Cluster | None = None, parallelism: int = 0) -> dsl.base_component.BaseComponent:
@@ -135,11 +136,16 @@ ScheduleName = Annotated[str, typer.Argument(help="Name of the schedule.")]
 
 @contextmanager
 def said(command: str) -> Iterator[None]:
-    """Errors that a person can act on, as one line and exit code 1."""
+    """Errors that a person can act on, as one line and exit code 1; a fault of the program is raised as it is."""
     try:
         yield
-    except (ConfigError, ConnectionError, RuntimeError) as error:
+    except (ConnectionError, RuntimeError) as error:  # of Kubeflow's server, or a stage that failed
         raise SystemExit(f"pipeline.py {command}: {error}") from None
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        raise SystemExit(f"pipeline.py {command}: {message}") from None
 
 
 @app.command()

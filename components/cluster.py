@@ -9,8 +9,9 @@ from components.values import CHECKPOINTS, NEEDS, Cluster
 VOLUME = "magicapture-checkpoints"  # manifests/base/runs/checkpoints.yaml
 SETTINGS = "magicapture-settings"  # manifests/base/runs/settings.yaml
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
-# Where the servers are for people (links) and for the closing task (why a run failed); a task does without what the map does not hold.
-LINK_NAMES = ("KFP_UI", "KFP_ENDPOINT", "MLFLOW_UI")
+# Where the servers are for people (links) and for the closing task (why a run failed), and what locks a model while one is promoted; a
+# task does without what the map does not hold.
+OPTIONAL_NAMES = ("KFP_UI", "KFP_ENDPOINT", "MLFLOW_UI", "MAGICAPTURE_LOCK")
 PAUSE = 120  # seconds between two tries; as long every time, so that no try comes after days
 # Secret -> its keys, which are the variables' names. None is needed where nothing asks for it: a missing one stops no pod.
 SECRETS: dict[str, tuple[str, ...]] = {
@@ -19,11 +20,12 @@ SECRETS: dict[str, tuple[str, ...]] = {
     "magicapture-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
     "magicapture-notify": ("MAGICAPTURE_WEBHOOK",),
 }
-# Who is trusted with which: the data's stores where data is read, MLflow's where it is talked to, the webhook at the end.
+# Who is trusted with which: the data's stores where data is read, MLflow's where it is talked to (its artifacts go through the server),
+# the webhook at the end.
 TRUSTED: dict[str, tuple[str, ...]] = {
     "resolve": ("magicapture-s3", "magicapture-git", "magicapture-mlflow"),
     "preprocess": ("magicapture-s3", "magicapture-git"),
-    "promotion": ("magicapture-s3", "magicapture-mlflow"),
+    "promotion": ("magicapture-mlflow",),
     "close": ("magicapture-mlflow", "magicapture-notify"),
 }
 
@@ -64,7 +66,7 @@ def place(task: dsl.PipelineTask, cluster: Cluster | None, display: str, *, cach
     kubernetes.mount_pvc(task, VOLUME, CHECKPOINTS)
     kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in SETTING_NAMES})
     if name in TRUSTED:
-        kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in LINK_NAMES}, optional=True)
+        kubernetes.use_config_map_as_env(task, SETTINGS, {key: key for key in OPTIONAL_NAMES}, optional=True)
     for secret in TRUSTED.get(name, ()):
         kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRETS[secret]}, optional=True)
     return task

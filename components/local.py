@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -19,9 +20,10 @@ from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
 from components.values import NEEDS
-from magicapture.artifacts import read_manifest, subjects_of, writing
+from magicapture.artifacts import ArtifactError, read_manifest, subjects_of, writing
 from magicapture.config import Config
 from magicapture.data import is_address
+from magicapture.data.address import shown
 from magicapture.registry.runs import read_config, read_seeds
 from magicapture.registry.tracking import tracking_uri
 
@@ -49,7 +51,7 @@ def run_here(
     config = read_config(preset, overrides)
     numbers = read_seeds(seeds)
     out = out.resolve()
-    stages = out.parent / "stages" / time.strftime("%Y%m%d-%H%M%S")
+    stages = out.parent / "stages" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"  # two runs may begin in one second
     stages.mkdir(parents=True)
     # The stages run as processes of their own: they need the checkout on their path, one agreed tracking store, and a place to say
     # why they failed, which the closing task tells.
@@ -90,9 +92,14 @@ def run_here(
 
 
 def find_promotion(stages: Path, lineage: str) -> Path | None:
-    """The newest promotion artifact of a lineage among the runs below ``stages``."""
-    found = sorted(stages.glob("*/*/promotion/promotion"), reverse=True)
-    return next((folder for folder in found if read_manifest(folder, "promotion")["lineage"] == lineage), None)
+    """The newest promotion artifact of a lineage among the runs below ``stages``; one that cannot be read is said, and passed over."""
+    for folder in sorted(stages.glob("*/*/promotion/promotion"), reverse=True):
+        try:
+            if read_manifest(folder, "promotion").get("lineage") == lineage:
+                return folder
+        except ArtifactError as error:
+            print(f"an older run is passed over: {error}", file=sys.stderr)
+    return None
 
 
 def parallel_seeds(config: Config, seeds: int) -> int:
@@ -129,7 +136,7 @@ def _summary(out: Path, stages: Path, seconds: float) -> str:
             f"report      {out / 'report.html'}",
             f"portraits   {out / 'portraits'} ({content['portraits']}, best first; seed {content['seed']})",
             f"model       {version}, {crown}: {content['reason']}",
-            f"tracking    {tracking_uri()}",
+            f"tracking    {shown(tracking_uri())}",
             *([] if content["version"] else [f"send later  magicapture track {content['promotion']}"]),
             f"took        {seconds:.0f} s" + (f"; {why}: {', '.join(skipped)}" if skipped else ""),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -20,7 +21,7 @@ import pipeline
 from components.cluster import SECRETS, TRUSTED
 from components.values import NEEDS
 from magicapture import stages
-from magicapture.artifacts import read_manifest
+from magicapture.artifacts import ArtifactError, read_manifest
 from magicapture.config import load_config
 from magicapture.world.looks import Look
 from magicapture.world.nuisance import Nuisance
@@ -151,6 +152,10 @@ def test_values_reach_the_pods(tmp_path: Path) -> None:
             assert entry["optional"] is True and {key["envVar"] for key in entry["keyToEnv"]} == set(SECRETS[secret])
         maps = [entry["configMapName"] for entry in pods[name]["configMapAsEnv"]]
         assert set(maps) == {"magicapture-settings"}
+        read = {key["envVar"] for entry in pods[name]["configMapAsEnv"] for key in entry["keyToEnv"] if entry.get("optional")}
+        assert ("MAGICAPTURE_LOCK" in read) is (name in TRUSTED)
+    # The keys of the photos' store, for the stages that read photos; promotion's artifacts go through MLflow's server.
+    assert {name for name, held in TRUSTED.items() if "magicapture-s3" in held} == {"resolve", "preprocess"}
     assert pods["tuning"]["nodeAffinity"][0]["weight"] == 50
     assert made["tuning"]["resources"]["resourceMemoryLimit"] == "48Gi" and pods["tuning"]["activeDeadlineSeconds"] == "108000"
     assert tasks(tmp_path / "gpu.yaml")["tuning"]["retryPolicy"]["maxRetryCount"] == 9
@@ -225,6 +230,27 @@ def test_errors_before_anything_starts(arguments: list[str], said: str, tmp_path
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ArtifactError("x is damaged"), "pipeline.py run: x is damaged"),
+        (FileExistsError(errno.EEXIST, "File exists", "runs"), "pipeline.py run: cannot write runs: File exists; "),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), "pipeline.py run: cannot read or write runs: Permission denied"),
+        (RuntimeError("a stage failed"), "pipeline.py run: a stage failed"),
+        (ConnectionError("no server"), "pipeline.py run: no server"),
+    ],
+)
+def test_what_a_person_can_act_on_is_one_line(error: Exception, said: str) -> None:
+    with pytest.raises(SystemExit) as caught, pipeline.said("run"):
+        raise error
+    assert str(caught.value.code).startswith(said)
+
+
+def test_a_fault_of_the_program_is_shown_as_one() -> None:
+    with pytest.raises(KeyError), pipeline.said("run"):
+        raise KeyError("x")
 
 
 @pytest.fixture(scope="module")

@@ -35,10 +35,11 @@ class Address:
                 f"address {shown(text)!r}: expected git+URL@REVISION#FOLDER, its URL {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}; "
                 f"for example {EXAMPLE}"
             )
-        if parts.scheme.startswith("http") and "@" in parts.netloc:
+        # A user alone is no secret to ssh, and over http it may be a token.
+        if parts.password is not None or (parts.scheme.startswith("http") and "@" in parts.netloc):
             raise DataError(
                 f"address {shown(text)!r} carries credentials, which logs and runs would show; leave them out and set GIT_USERNAME and "
-                "GIT_PASSWORD (a token) in the environment, or a git credential helper"
+                "GIT_PASSWORD (a token) in the environment, or a git credential helper; for ssh, a key"
             )
         folder = parts.fragment.strip("/")
         if not folder or any(part in ("", ".", "..") for part in folder.split("/")):
@@ -57,8 +58,10 @@ def is_address(place: str | Path) -> bool:
 
 
 def shown(text: str, mask: str = "***@") -> str:
-    """The text, for people to read, with a mask for what stands between // and the last @ before a host: a user, a password, a token.
+    """The text, for people to read, with a mask for what stands between // and the last @ before a host, a user, a password, a token; and
+    for what follows the ? of an address. With an empty mask both are left out.
 
     Of anything, not only of addresses of pictures: of MLflow's, of databases, of what a library says.
     """
-    return re.sub(r"(?<!/)//[^/\s]*@", f"//{mask}", text)  # after ///, as of sqlite and of files, there is no host
+    text = re.sub(r"(?<!/)//[^/\s]*@", f"//{mask}", text)  # after ///, as of sqlite and of files, there is no host
+    return re.sub(r"(//[^\s?#]*)\?[^\s#]*", r"\1?***" if mask else r"\1", text)

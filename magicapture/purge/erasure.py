@@ -36,6 +36,7 @@ ELSEWHERE = [
     ),
     ("back-ups of any of these folders, of the database and of the buckets", "let them expire, or delete those older than this erasure"),
 ]
+UNSEEN = ("no MLflow store was looked at", "set MLFLOW_TRACKING_URI to where the runs were tracked, and give the same command again")
 
 
 class PurgeError(ValueError):
@@ -135,6 +136,7 @@ def find(subject: str, folders: Sequence[Path], photos: Sequence[Path] = (), rep
         for path, kind in found.items()
         if path not in plan.paths
     ]
+    plan.retained += [UNSEEN] if plan.tracked is None else []
     if not plan:
         raise PurgeError(_nothing(plan, find_all_names(roots)))
     plan.mentions = [
@@ -191,6 +193,8 @@ def _left(plan: Plan) -> list[str]:
     seen = _look(plan.subject, places, proof, sha256_file)
     left = [f"{path}: {kind}" for path, kind in [*seen.found.items(), *seen.unsure.items()]]
     again = find_tracked(plan.subject, proof["made"], proof["runs"])
+    if again is None:
+        left += [f"MLflow {run}: the run that artifacts name; {UNSEEN[0]}" for run in plan.proof["runs"]]
     left += [f"MLflow {run}: marked as deleted, not gone" for run in (again.runs if again else [])]
     left += [f"MLflow version {number} of {name}" for name, number in (again.versions if again else [])]
     said = mentions(plan.subject, places, [_journal(plan.roots[0], plan.subject), *plan.journals, *seen.found])

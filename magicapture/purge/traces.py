@@ -23,7 +23,7 @@ from magicapture.search.best import SELECTION
 from magicapture.search.halving import RECORD, SHEET
 
 SESSION = re.compile(r"(inversion|tuning)-([0-9a-f]{16})")  # checkpoints of a lineage (training/session.py)
-RUN = re.compile(r"\d{8}-\d{6}")  # a run of the pipeline on this machine, below "stages" (components/local.py)
+RUN = re.compile(r"\d{8}-\d{6}(-\d{6})?")  # a run of the pipeline on this machine, below "stages" (components/local.py)
 TELLING = (".png", ".safetensors")  # of two people no two are equal, but for those of nobody
 SHOWING = (*TELLING, ".html")  # a copy of any other file (knobs, a tokenizer) may be anybody's
 TEXT = 64 << 20

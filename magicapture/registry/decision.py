@@ -16,7 +16,7 @@ from magicapture.artifacts import SUBJECTS
 from magicapture.config import Config, ConfigError, load_config
 from magicapture.mappings import read_mapping
 from magicapture.registry.gate import Scores, Verdict, verdict
-from magicapture.registry.lock import ensure, model_lock
+from magicapture.registry.lock import Lock, ensure, model_lock
 from magicapture.registry.models import (
     CHALLENGER,
     champion_of,
@@ -89,7 +89,7 @@ def decide(
             if champion is None or known or score_again is None or prepared is None or _of_others(entry, champion):
                 said = _judge(entry, champion, scores, theirs, config, tried.get(old or "", ""))
                 ensure(lock, name)
-                _settle(tracker, entry, old, said, config)
+                _settle(tracker, lock, entry, old, said, config)
                 return Decision(name, version, said.outcome, said.reason, old)
         tried[str(champion.version)] = _score_champion(tracker, champion, scores, config, prepared, score_again)
 
@@ -129,7 +129,7 @@ def force(name: str, version: str | None, reason: str) -> Decision:
             said = Verdict("champion", f"by hand: {reason}")
             ensure(lock, name)
             _record(tracker, entry, said)
-            crown(tracker, name, new, history(tracker, name, old))
+            crown(tracker, lock, name, new, history(tracker, name, old))
             return Decision(name, new, said.outcome, said.reason, old)
 
 
@@ -166,7 +166,7 @@ def rollback(name: str, to: str | None = None, reason: str = "") -> Decision:
             for number in dict.fromkeys(undone):
                 if number in there and number != new:
                     _record(tracker, there[number], Verdict(ROLLED_BACK, f"rolled back to version {new}{because}"))
-            crown(tracker, name, new, past[: fit[-1]])
+            crown(tracker, lock, name, new, past[: fit[-1]])
             return Decision(name, new, "champion", f"rolled back from version {old}{because}", old)
 
 
@@ -226,14 +226,15 @@ def _score_champion(
     return ""
 
 
-def _settle(tracker: Tracker, entry: ModelVersion, old: str | None, said: Verdict, config: Config) -> None:
+def _settle(tracker: Tracker, lock: Lock, entry: ModelVersion, old: str | None, said: Verdict, config: Config) -> None:
     """Write a verdict: the version's tags first, the alias, which is what counts, after them."""
     name, version = entry.name, str(entry.version)
     if said.outcome != ROLLED_BACK:  # its tags say already when and why
         _record(tracker, entry, said, config)
     if said.outcome == "champion":
-        crown(tracker, name, version, history(tracker, name, old))
+        crown(tracker, lock, name, version, history(tracker, name, old))
     elif said.outcome == "challenger":
+        ensure(lock, name)
         tracker.client.set_registered_model_alias(name, CHALLENGER, version)
     else:
         no_challenger(tracker, name, version)

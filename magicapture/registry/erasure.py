@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magicapture.artifacts import SUBJECTS
+from magicapture.config import Config
 from magicapture.data.address import shown
 from magicapture.data.subjects import UNNAMED, word
-from magicapture.registry.lock import FileLock, choose
+from magicapture.registry.lock import FileLock, model_lock
 from magicapture.registry.models import HISTORY
-from magicapture.registry.tracking import Tracker, pages, store_exists, tracking_uri
+from magicapture.registry.tracking import Tracker, pages, sqlite_file, store_exists, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -79,7 +80,11 @@ def find_tracked(subject: str, made: Iterable[str] = (), runs: Iterable[str] = (
 
 
 def erase_tracked(subject: str, found: Tracked) -> list[tuple[str, str]]:
-    """Remove for good; returns (what is retained, how to clear it). Called again after an interruption, it goes on. Raises TrackingDown."""
+    """Remove for good; returns (what is retained, how to clear it). Called again after an interruption, it goes on.
+
+    Each model is changed under its lock, as by a promotion. Raises TrackingDown, of it LockLost, and RegistryError for a lock that cannot
+    be used.
+    """
     tracker = _connect()
     if tracker is None:
         return []
@@ -88,16 +93,16 @@ def erase_tracked(subject: str, found: Tracked) -> list[tuple[str, str]]:
         numbers: dict[str, set[str]] = {}
         for name, number in found.versions:
             numbers.setdefault(name, set()).add(number)
-            if name not in found.registered:
-                _drop_version(tracker, name, number)
-        for name, gone in numbers.items():
-            if name not in found.registered:
-                _forget_champions(tracker, name, gone)
-        for name in found.registered:
-            tracker.client.delete_registered_model(name)
-            lock = choose(name, tracker.uri)
-            if isinstance(lock, FileLock):
-                lock.path.unlink(missing_ok=True)
+        for name in sorted({*numbers, *found.registered}):
+            with model_lock(name, tracker.uri, Config().promotion.lock_wait) as lock:
+                if name not in found.registered:
+                    for number in numbers[name]:
+                        _drop_version(tracker, name, number)
+                    _forget_champions(tracker, name, numbers[name])
+                    continue
+                tracker.client.delete_registered_model(name)
+                if isinstance(lock, FileLock):  # while it is held: whoever waits for it then sees that it is none any more
+                    lock.path.unlink(missing_ok=True)
         for model in _logged(tracker, set(found.runs)):
             _drop_artifacts(model.artifact_location, model.model_id)
             tracker.client.delete_logged_model(model.model_id)
@@ -140,9 +145,9 @@ def find_mentions(subject: str) -> list[str]:
 
 def store_folders() -> list[Path]:
     """Where a local store keeps artifacts; none behind a server."""
-    uri = tracking_uri()
-    folder = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts"
-    return [folder] if uri.startswith("sqlite:///") and folder.is_dir() else []
+    file = sqlite_file(tracking_uri())
+    folders = [] if file is None else [file.resolve().parent / "mlartifacts"]
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _connect() -> Tracker | None:
@@ -280,7 +285,8 @@ def _drop_rows(backend: str, subject: str, found: Tracked) -> None:
 
 def _aftermath(backend: str) -> list[tuple[str, str]]:
     """A database keeps the bytes of deleted rows until it is rewritten: sqlite is, here; others are their owner's."""
-    if not backend.startswith("sqlite:///"):
+    file = sqlite_file(backend)
+    if file is None:
         return [
             (
                 f"the database {shown(backend)}: pages of deleted rows, its write-ahead log and its back-ups",
@@ -290,11 +296,11 @@ def _aftermath(backend: str) -> list[tuple[str, str]]:
     import sqlite3
 
     try:
-        with sqlite3.connect(backend.removeprefix("sqlite:///"), timeout=30) as database:
+        with sqlite3.connect(file, timeout=30) as database:
             database.execute("VACUUM")
         database.close()
     except sqlite3.OperationalError as error:
-        return [(f"the database {backend}: pages of deleted rows ({error})", f"stop what uses it, then: sqlite3 {backend[10:]} VACUUM")]
+        return [(f"the database {file}: pages of deleted rows ({error})", f"stop what uses it, then: sqlite3 {file} VACUUM")]
     return []
 
 

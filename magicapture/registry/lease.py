@@ -54,13 +54,13 @@ class Lease:
         self.keeper: threading.Thread | None = None
 
     @classmethod
-    def in_pod(cls, name: str, account: Path = ACCOUNT) -> Lease:
-        """Of the namespace that this pod runs in. Raises RegistryError outside a cluster."""
+    def in_pod(cls, name: str, account: Path = ACCOUNT, *, namespace: str = "") -> Lease:
+        """Of a namespace, "" for the one that this pod runs in. Raises RegistryError outside a cluster."""
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
         if not host or not (account / "namespace").is_file():
             raise RegistryError("lock 'lease': this is no pod with a service account's token; expected file:///FOLDER or postgresql://...")
         server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        return cls(name, server, (account / "namespace").read_text().strip(), account)
+        return cls(name, server, namespace or (account / "namespace").read_text().strip(), account)
 
     def acquire(self) -> bool:
         """Take the Lease if it is free, given back, or ran out before our eyes."""

@@ -4,7 +4,8 @@ Which lock follows from where the store is, or from MAGICAPTURE_LOCK:
 
 - a file beside a sqlite database; ``file:///FOLDER``, which all machines that promote must share;
 - an advisory lock of the PostgreSQL that the tracking store is in; ``postgresql://...``, also the database behind an MLflow server;
-- a Kubernetes Lease in the pod's namespace, where the tracking server is reached over http from a cluster; ``lease``.
+- a Kubernetes Lease in the pod's namespace, where the tracking server is reached over http from a cluster; ``lease``, and
+  ``lease://NAMESPACE`` for those of another namespace.
 
 Every one of them is free again when its holder dies: files and advisory locks at once, a Lease after it ran out.
 """
@@ -25,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 from magicapture.data.address import shown
 from magicapture.registry.lease import Lease, in_cluster
-from magicapture.registry.tracking import RegistryError, TrackingDown
+from magicapture.registry.tracking import RegistryError, TrackingDown, sqlite_file
 
 SETTING = "MAGICAPTURE_LOCK"
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class LockLost(TrackingDown):
-    """The lock was not had in time, or lost while it was needed; nothing was written. The promotion may be repeated."""
+    """The lock was not had in time, or lost while it was needed; no alias was written. The promotion may be repeated."""
 
 
 class Lock(Protocol):
@@ -71,7 +72,10 @@ def model_lock(name: str, uri: str, seconds: float) -> Iterator[Lock]:
 def ensure(lock: Lock, name: str) -> None:
     """Raises LockLost unless the lock is still held."""
     if not lock.held():
-        raise LockLost(f"model {name}: the lock was lost before the alias was written; nothing was changed, repeat the promotion")
+        raise LockLost(
+            f"model {name}: the lock was lost before the alias was written; nothing was changed, except for what a version says of its "
+            "verdict; repeat the promotion"
+        )
 
 
 def choose(name: str, uri: str) -> Lock:
@@ -79,16 +83,15 @@ def choose(name: str, uri: str) -> Lock:
     setting = os.environ.get(SETTING, "")
     where = setting or ("lease" if uri.startswith("http") and in_cluster() else uri)
     kind, rest = urlsplit(where).scheme, urlsplit(where)
-    if where == "lease":
-        return Lease.in_pod(name)
+    if where == "lease" or (kind == "lease" and rest.netloc):
+        return Lease.in_pod(name, namespace=rest.netloc)
     if kind.partition("+")[0] == "postgresql":
         return PostgresLock(name, where)
     if setting and kind == "file" and rest.path:
         return FileLock(Path(unquote(rest.path)) / f"{name}.lock")
     if setting:
-        raise RegistryError(f"{SETTING}={shown(setting)!r}: expected file:///FOLDER, postgresql://..., or lease")
-    if kind == "sqlite":
-        database = Path(where.removeprefix("sqlite:///"))
+        raise RegistryError(f"{SETTING}={shown(setting)!r}: expected file:///FOLDER, postgresql://..., lease, or lease://NAMESPACE")
+    if (database := sqlite_file(where)) is not None:
         return FileLock(database.with_name(f"{database.name}.locks") / f"{name}.lock")
     logger.warning(
         "model %s is locked on this machine alone: %s says nothing of its database; set %s where several machines promote", name,
@@ -99,7 +102,7 @@ def choose(name: str, uri: str) -> Lock:
 
 
 class FileLock:
-    """flock on a file, which stays; the kernel gives it back when the process ends."""
+    """flock on a file, which stays until the model is erased; the kernel gives it back when the process ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -107,13 +110,24 @@ class FileLock:
 
     def acquire(self) -> bool:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.file is None:
-            self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        while True:
+            if self.file is None:
+                self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if self._in_place():
+                return True
+            self.release()  # its holder erased the model and the file with it: whoever comes now opens another
+
+    def _in_place(self) -> bool:
+        """Whether the file that is open is the one that others would open."""
+        assert self.file is not None
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            return os.path.samestat(os.fstat(self.file), self.path.stat())
+        except FileNotFoundError:
             return False
-        return True
 
     def held(self) -> bool:
         return self.file is not None

@@ -17,6 +17,7 @@ from magicapture.config import Config
 from magicapture.data.address import shown
 from magicapture.registry.card import card
 from magicapture.registry.gate import Scores, read_scores
+from magicapture.registry.lock import Lock, ensure
 from magicapture.registry.tracking import RegistryError, Tracker
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 # Tag of the registered model: its champions from first to present, as version numbers.
 HISTORY = "champions"
+# Tag of a version: the hash of its adapter's tensors. A lineage trained anew, by another torch, may come to others.
+WEIGHTS = "best_hash"
 PICTURES = 4
 REQUIREMENTS = ("magicapture", "mlflow-skinny", "torch", "diffusers", "transformers", "peft", "safetensors", "pillow", "numpy", "pandas")
 CODE = Path(__file__).with_name("pyfunc_model.py")
@@ -64,9 +67,9 @@ def versions(tracker: Tracker, name: str) -> list[ModelVersion]:
     return sorted(tracker.client.search_model_versions(f"name = '{name}'"), key=lambda entry: int(entry.version))
 
 
-def find_version(tracker: Tracker, name: str, lineage: str) -> str | None:
-    """The version of a model that carries a lineage key, or None."""
-    found = tracker.client.search_model_versions(f"name = '{name}' and tags.lineage = '{lineage}'")
+def find_version(tracker: Tracker, name: str, lineage: str, weights: str) -> str | None:
+    """The version of a model that carries a lineage key and, as tag WEIGHTS, the hash of its adapter's ``weights``; or None."""
+    found = tracker.client.search_model_versions(f"name = '{name}' and tags.lineage = '{lineage}' and tags.{WEIGHTS} = '{weights}'")
     return str(found[0].version) if found else None
 
 
@@ -88,8 +91,12 @@ def history(tracker: Tracker, name: str, champion: str | None) -> list[str]:
     return past if champion is None or past[-1:] == [champion] else [*past, champion]
 
 
-def crown(tracker: Tracker, name: str, new: str, past: list[str]) -> None:
-    """Point ``champion`` to version ``new``, whose predecessors are ``past``. The alias comes first: it is what counts."""
+def crown(tracker: Tracker, lock: Lock, name: str, new: str, past: list[str]) -> None:
+    """Point ``champion`` to version ``new``, whose predecessors are ``past``. The alias comes first: it is what counts.
+
+    Raises LockLost, and moves no alias, unless the model's ``lock`` is still held.
+    """
+    ensure(lock, name)  # again, and last of all: many calls of the server lie between the first look and this
     tracker.client.set_registered_model_alias(name, CHAMPION, new)
     tracker.client.set_registered_model_tag(name, HISTORY, json.dumps([*past, new]))
     no_challenger(tracker, name, new)

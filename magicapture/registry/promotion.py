@@ -21,7 +21,7 @@ from magicapture.registry.gate import Scores, best_of, read_scores
 from magicapture.registry.lease import in_cluster
 from magicapture.registry.lineage import code_lineage, subjects_tag
 from magicapture.registry.lock import model_lock
-from magicapture.registry.models import find_version, model_name, register
+from magicapture.registry.models import WEIGHTS, find_version, model_name, register
 from magicapture.registry.runs import JOB_TAG
 from magicapture.registry.tracking import Tracker, TrackingDown
 
@@ -67,8 +67,9 @@ def promote(
     A candidate maps artifact kinds to folders: ``adapter`` and ``evaluation`` are needed; ``prepared``, ``tokens``,
     ``images`` and ``portraits`` are logged too where given. An evaluation's folder alone stands for it and the artifacts
     beside it. ``run`` is the ``run/1`` artifact of the pipeline run;
-    without it a parent run is opened here. The same lineage promoted twice is one version. ``score_again`` draws and scores a champion
-    whose scores are of another protocol.
+    without it a parent run is opened here. The same lineage with the same weights promoted twice is one version; weights trained anew,
+    whose scores say nothing of the old ones, are another. ``score_again`` draws and scores a champion whose scores are of another
+    protocol.
     Content: {model, version (null when tracking is down), champion, outcome, reason, previous, lineage, run, best (index),
     candidates: [{seed, selection, identity, protocol, folders}]}. Raises ArtifactError for artifacts that do not fit, TrackingDown within
     a cluster.
@@ -125,7 +126,7 @@ def _read(given: Sequence[Given], run: str | Path | None, tags: dict[str, str] |
         content = read_manifest(run, "run")["content"]
         tags, parent = content["tags"] | {JOB_TAG: content["job"]}, content["run"]
     if tags is None:
-        hashes = [record.tags.get("best_hash", record.made) for record in stages if record.stage == "tuning"]
+        hashes = [_weights(record) for record in stages if record.stage == "tuning"]
         protocols = [candidate.scores.protocol for candidate in candidates]
         tags = code_lineage() | {"lineage": lineage_key(*hashes, *protocols), "seeds": ",".join(seeds)}
     whose = subjects_of(*(read_manifest(folder, kind) for candidate in candidates for kind, folder in candidate.folders.items()))
@@ -133,6 +134,11 @@ def _read(given: Sequence[Given], run: str | Path | None, tags: dict[str, str] |
         tags = tags | {SUBJECTS: subjects_tag(whose)}
     best = best_of([candidate.scores for candidate in candidates], [candidate.half["selection"] for candidate in candidates])
     return Batch(candidates, best, stages, tags, parent, whose)
+
+
+def _weights(tuning: StageRecord) -> str:
+    """The hash of an adapter's tensors; of one that records none, the id of its making."""
+    return tuning.tags.get(WEIGHTS, tuning.made)
 
 
 def _candidate(folders: Mapping[str, Path]) -> Candidate:
@@ -194,11 +200,13 @@ def _send(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain |
         runs = {record.name: tracker.log_stage(parent, record, batch.tags) for record in batch.stages}
         best = batch.candidates[batch.best]
         with model_lock(name, tracker.uri, config.promotion.lock_wait):
-            version = find_version(tracker, name, lineage)
+            weights = _weights(next(record for record in batch.stages if (record.stage, record.seed) == ("tuning", best.seed)))
+            version = find_version(tracker, name, lineage, weights)
             known = version is not None
             if version is None:
                 origins = {f"{stage}.run": runs[f"{stage} seed {best.seed}"] for stage in ("tuning", "evaluation")}
-                tags = {**batch.tags, **best.scores.tags(), **origins, "seed": best.seed, CANDIDATES: str(len(batch.candidates))}
+                own = {"seed": best.seed, WEIGHTS: weights, CANDIDATES: str(len(batch.candidates))}
+                tags = {**batch.tags, **best.scores.tags(), **origins, **own}
                 holder = tracker.client.create_run(tracker.experiment, run_name="promotion", tags={**tags, "mlflow.parentRunId": parent})
                 version = register(tracker, name, best.folders, config, str(holder.info.run_id), tags, best.scores)
         decision = decide(tracker, name, version, best.scores, config, best.folders.get("prepared"), score_again)

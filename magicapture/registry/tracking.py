@@ -58,9 +58,15 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The database of a sqlite store, whose address may end in options (``?timeout=30``); None for any other address."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+
+
 def store_exists(uri: str) -> bool:
     """False for a sqlite store that is not there, which connecting would make; True for any other address."""
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+    file = sqlite_file(uri)
+    return file is None or file.is_file()
 
 
 class Tracker:
@@ -212,9 +218,8 @@ def _health(uri: str) -> urllib.request.Request:
 
 def _artifacts(uri: str) -> str | None:
     """Artifacts of a sqlite store lie beside the database; a server keeps its own."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+    file = sqlite_file(uri)
+    return None if file is None else (file.resolve().parent / "mlartifacts").as_uri()
 
 
 @contextmanager

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from components.local import Quiet, parallel_seeds, publish
-from magicapture.artifacts import read_manifest
+from components import local
+from components.local import Quiet, find_promotion, parallel_seeds, publish, run_here
+from magicapture.artifacts import read_manifest, writing
 from magicapture.config import load_config
+from magicapture.purge import traces
 from magicapture.registry import promote
 from tests.registry.artifacts import knobs, make_candidate
 
@@ -69,3 +73,43 @@ def test_publish_puts_the_best_seeds_portraits_in_rank_order(tmp_path: Path, mon
     assert (tmp_path / "latest" / "report.html").read_text() == "<p>report</p>"
     content = read_manifest(tmp_path / "latest", "results")["content"]
     assert (content["seed"], content["portraits"], content["version"]) == ("1", 8, None)
+
+
+def test_two_runs_begun_in_one_second_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of their beginning, and by a name that purging knows."""
+    for name in ("MLFLOW_TRACKING_URI", "PYTHONPATH", "MAGICAPTURE_TERMINATION_LOG", "OMP_NUM_THREADS"):  # it sets them for good
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+
+    def build(cluster: None, parallel: int) -> Any:
+        def run(**given: object) -> None:
+            raise RuntimeError("no stage today")
+
+        return run
+
+    begun = []
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="no stage today"):
+            run_here(build, "p", "l", "mini", [], ["0"], tmp_path / "latest")
+        begun += sorted({path.name for path in (tmp_path / "stages").iterdir()} - {*begun})
+    assert len(begun) == 3 and begun == sorted(begun) and all(traces.RUN.fullmatch(name) for name in begun)
+
+
+def test_an_older_run_that_cannot_be_read_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for run, lineage in (("20260101-000000", "mine"), ("20260101-000001-000000", "mine"), ("20260101-000001-000001", "theirs")):
+        with writing(tmp_path / run / "x" / "promotion" / "promotion", "promotion/1", lineage=lineage):
+            pass
+    for run, text in (("20260101-000002", "{"), ("20260101-000003", '{"schema": "promotion/1"}')):
+        (tmp_path / run / "x" / "promotion" / "promotion").mkdir(parents=True)
+        (tmp_path / run / "x" / "promotion" / "promotion" / "manifest.json").write_text(text)
+    found = find_promotion(tmp_path, "mine")
+    assert found is not None and found.parts[-4] == "20260101-000001-000000" and find_promotion(tmp_path, "nobodys") is None
+    assert "passed over: " in (said := capsys.readouterr().err) and "20260101-000002" in said and "is damaged" in said
+
+
+def test_what_is_told_at_the_end_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"model": "m", "version": "1", "champion": True, "reason": "r", "portraits": 1, "seed": "0"}
+    with writing(tmp_path / "latest", "results/1") as draft:
+        draft.content = content
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:hunter2@mlflow.example.org")
+    said = local._summary(tmp_path / "latest", tmp_path / "stages", 1.0)
+    assert "https://***@mlflow.example.org" in said and "hunter2" not in said

@@ -46,7 +46,18 @@ def test_what_is_no_address_is_said(text: str, said: str) -> None:
         Address.parse(text)
 
 
-@pytest.mark.parametrize("text", ["git+https://user:hunter2@h.org/b#x", "git+https://hunter2@h.org/b#x", "git+ftp://u:hunter2@h.org/b#x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git+https://user:hunter2@h.org/b#x",
+        "git+https://hunter2@h.org/b#x",
+        "git+ftp://u:hunter2@h.org/b#x",
+        "git+ssh://bob:hunter2@h.org/b.git@main#x",
+        "git+ssh://bob:hunter2@h.org/b.git#",
+        "git+file://u:hunter2@h/b#x",
+        "git+https://h.org/b.git?private_token=hunter2#x",
+    ],
+)
 def test_credentials_in_an_address_are_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(DataError) as caught:
         Address.parse(text)
@@ -64,11 +75,13 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(text: str) -> No
         ("https://h.org/b@main and http://u:hunter2@h.org/", "https://h.org/b@main and http://***@h.org/"),
         ("https://h.org:8443/b@main", "https://h.org:8443/b@main"),
         ("sqlite:///runs@home/mlflow.db", "sqlite:///runs@home/mlflow.db"),
+        ("GET https://h.org/b?token=hunter2@x#y failed; why? no //", "GET https://h.org/b?***#y failed; why? no //"),
+        ("postgresql:///db?user=u&password=hunter2", "postgresql:///db?***"),
     ],
 )
 def test_what_people_read_has_no_password(text: str, expected: str) -> None:
     assert shown(text) == expected
-    assert shown(text, mask="") == expected.replace("***@", "")
+    assert shown(text, mask="") == expected.replace("***@", "").replace("?***", "")
 
 
 def test_folders_are_not_addresses() -> None:

@@ -175,12 +175,15 @@ def secrets_by_reference(objects: list[Object], secrets: dict[str, set[str]]) ->
 def least_rights(objects: list[Object], secrets: dict[str, set[str]]) -> list[str]:
     """No rights over the cluster, no wildcards, no reading of secrets at large; a token only for who has rights."""
     wrong = [f"{name(thing)}: rights over the whole cluster" for thing in of(objects, "ClusterRole", "ClusterRoleBinding")]
+    lived_in = {namespace(thing) for thing in of(objects, "ServiceAccount")}
     for role in of(objects, "Role"):
         for rule in role["rules"]:
             if "*" in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]:
                 wrong.append(f"{name(role)}: a wildcard in {rule}")
             if "secrets" in rule["resources"] and (set(rule["verbs"]) != {"get"} or not rule.get("resourceNames")):
                 wrong.append(f"{name(role)}: more than reading one named secret")
+            if "leases" in rule["resources"] and namespace(role) in lived_in:
+                wrong.append(f"{name(role)}: Leases of controllers beside ours")
             if {"pods/exec", "pods/attach", "serviceaccounts/token"} & set(rule["resources"]) or {"escalate", "bind", "impersonate"} & set(
                 rule["verbs"]
             ):

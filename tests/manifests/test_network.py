@@ -114,4 +114,5 @@ def test_one_line_says_where_runs_are(overlay: str, tmp_path: Path) -> None:
     assert [target for source, target, port in NEEDED if source is RUN and not allows(objects, moved, target, port)] == []
     assert not allows(objects, RUN, MLFLOW, 5000)
     homes = {namespace(thing) for thing in objects} - {"", "nvidia-device-plugin"}
-    assert homes == {"magicapture", "team-a"}
+    assert homes == {"magicapture", "magicapture-locks", "team-a"}
+    assert get(objects, "RoleBinding", "magicapture-locks")["subjects"][0]["namespace"] == "team-a"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from magicapture.registry.lease import Lease
+from magicapture.registry.lock import choose
 from tests.manifests.conftest import BY_HAND, OVERLAYS
-from tests.manifests.objects import Object, get, template
+from tests.manifests.objects import Object, get, namespace, template
 from tests.manifests.policies import POLICIES
 
 Break = Callable[[list[Object]], None]
@@ -107,6 +110,13 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("least_rights", "exec", lambda o: get(o, *ROLE)["rules"].append({"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]})),
     (
         "least_rights",
+        "leases of controllers",
+        lambda o: get(o, *ROLE)["rules"].append(
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+        ),
+    ),
+    (
+        "least_rights",
         "useless token",
         lambda o: put(get(o, "ServiceAccount", "magicapture-services"), "automountServiceAccountToken", True),
     ),
@@ -124,6 +134,25 @@ def test_policies_fail_on_what_breaks_them(
     objects = copy.deepcopy(built["gpu"])
     do(objects)
     assert POLICIES[policy](objects, secrets) != []
+
+
+def test_locks_are_where_the_runs_are_told(built: dict[str, list[Object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Leases of the setting are in the namespace in which the runs' account has its right to them."""
+    objects = built["local"]
+    setting = get(objects, "ConfigMap", "magicapture-settings")["data"]["MAGICAPTURE_LOCK"]
+    account, binding = get(objects, "ServiceAccount", "magicapture-stages"), get(objects, "RoleBinding", "magicapture-locks")
+    (subject,) = binding["subjects"]
+    assert (subject["name"], subject["namespace"]) == (account["metadata"]["name"], namespace(account))
+    assert get(objects, "Role", binding["roleRef"]["name"])["rules"][0]["resources"] == ["leases"]
+    (tmp_path / "namespace").write_text("kubeflow")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("MAGICAPTURE_LOCK", setting)
+    monkeypatch.setattr(Lease.in_pod.__func__, "__defaults__", (tmp_path,))
+    found = choose("m", "http://mlflow:5000")
+    assert isinstance(found, Lease) and found.namespace == namespace(binding) and get(objects, "Namespace", found.namespace)
+    assert f"/namespaces/{found.namespace}/leases" in found.collection
+    monkeypatch.setenv("MAGICAPTURE_LOCK", "lease")
+    assert (found := choose("m", "http://mlflow:5000")) and isinstance(found, Lease) and found.namespace == "kubeflow"
 
 
 def test_every_policy_was_broken() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from kubernetes.utils.quantity import parse_quantity
 
 from tests.manifests.conftest import ROOT
 from tests.manifests.objects import Object, get, template
@@ -40,6 +41,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_the_largest_files_pass_through_mlflow(built: dict[str, list[Object]]) -> None:
+    """A worker writes each file to /tmp as a whole; the largest are the weights of a whole Stable Diffusion 1.x, UNet and text encoder."""
+    server = container(built["local"], "Deployment", "mlflow")
+    made = template(get(built["local"], "Deployment", "mlflow"))
+    assert made is not None
+    (scratch,) = (volume["emptyDir"]["sizeLimit"] for volume in made["spec"]["volumes"] if volume["name"] == "scratch")
+    needed = (859_520_964 + 123_060_480) * 4 * int(next(flag for flag in server["command"] if "--workers=" in flag).partition("=")[2])
+    for room in (scratch, server["resources"]["limits"]["ephemeral-storage"]):
+        assert parse_quantity(room) > needed
 
 
 def test_mlflow_starts_as_the_manifest_says(built: dict[str, list[Object]], tmp_path: Path) -> None:
@@ -157,14 +169,19 @@ def database() -> Iterator[Database]:
             made.stop()
 
 
+OLD, NEWEST = "mlflow-20200101T000000Z.dump", "mlflow-20200102T000000Z.dump"
+KILLED, OTHERS = "mlflow-20200103T000000Z.dump.partial", "mlflow-20990101T000000Z.dump.partial"
+
+
 @pytest.fixture
 def backups(database: Database) -> Path:
-    """The volume, with a dump that is too old in it."""
+    """The volume, with two dumps that are too old, what a killed back-up left, and what another one is writing now."""
     folder = Path(tempfile.mkdtemp(dir=database.folder))
-    shutil.chown(folder, database.user or pwd.getpwuid(os.geteuid()).pw_name)
-    old = folder / "mlflow-20200101T000000Z.dump"
-    old.write_text("old")
-    os.utime(old, (0, 0))
+    for path in (folder / OLD, folder / NEWEST, folder / KILLED, folder / OTHERS):
+        path.write_text("old")
+        os.utime(path, None if path.name == OTHERS else (0, 0))
+    for path in (folder, *folder.iterdir()):
+        shutil.chown(path, database.user or pwd.getpwuid(os.geteuid()).pw_name)
     return folder
 
 
@@ -181,7 +198,7 @@ def test_a_back_up_brings_everything_back(built: dict[str, list[Object]], databa
     restore, asked = script(built["restore"], "Job", "restore")
     database.ask("CREATE TABLE versions (name text PRIMARY KEY, alias text); INSERT INTO versions VALUES ('1', 'champion')")
     database.run(*backup, **told | {"BACKUPS": str(backups)})
-    (dump,) = backups.iterdir()  # the old one went, nothing half-written is left
+    (dump,) = (path for path in backups.iterdir() if path.name not in (NEWEST, OTHERS))  # the old one went, nothing half-written is left
     assert dump.suffix == ".dump" and dump.stat().st_mode & 0o077 == 0
 
     # A bad upgrade: a table gone, and a new one, which would be in the way of the next upgrade.
@@ -190,7 +207,7 @@ def test_a_back_up_brings_everything_back(built: dict[str, list[Object]], databa
     assert str(dump) in said
     assert database.ask("SELECT * FROM versions") == "1|champion"
     assert database.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == "versions"
-    assert list(backups.iterdir()) == [dump]
+    assert {path.name for path in backups.iterdir()} == {NEWEST, OTHERS, dump.name}
 
     # A dump that is not whole changes nothing.
     broken = backups / "mlflow-20990101T000000Z.dump"
@@ -207,4 +224,13 @@ def test_a_back_up_that_fails_leaves_no_dump(built: dict[str, list[Object]], dat
     backup, told = script(built["local"], "CronJob", "backup")
     with pytest.raises(AssertionError, match="pg_dump"):
         database.run(*backup, **told | {"BACKUPS": str(backups), "PGPASSWORD": "wrong"})
-    assert [path.name for path in backups.glob("*.dump")] == ["mlflow-20200101T000000Z.dump"]
+    # There is room again for the next one, and still a dump to restore.
+    assert {path.name for path in backups.iterdir()} == {NEWEST, OTHERS}
+
+
+def test_a_first_back_up_finds_an_empty_volume(built: dict[str, list[Object]], database: Database, backups: Path) -> None:
+    backup, told = script(built["local"], "CronJob", "backup")
+    for path in backups.iterdir():
+        path.unlink()
+    database.run(*backup, **told | {"BACKUPS": str(backups)})
+    assert [path.suffix for path in backups.iterdir()] == [".dump"]

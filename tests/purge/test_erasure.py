@@ -172,6 +172,23 @@ def test_what_is_not_known_to_be_hers_is_said_and_stays(here: Path) -> None:
     assert report.left == [f"{here / 'runs' / 'notes.txt'}: the name in its text"] and (here / "runs" / "notes.txt").is_file()
 
 
+def test_runs_of_a_store_that_was_not_looked_at_are_left(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is given in another directory: the artifacts name a run, and there is no mlflow.db to look in."""
+    folders = [here / "runs", here / "photos"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # which MLflow sets for its process
+    plan = find(SHE, folders)
+    (run,) = plan.proof["runs"]
+    assert any("no MLflow store was looked at" in what and "MLFLOW_TRACKING_URI" in remedy for what, remedy in plan.retained)
+    assert erase(plan).left == [f"MLflow {run}: the run that artifacts name; no MLflow store was looked at"]
+    assert not [*(tmp_path / "elsewhere").iterdir()] and bytes_with(SHE, here)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here / 'mlflow.db'}?timeout=30")
+    report = erase(find(SHE, folders))
+    assert report.left == [] and not any("MLflow" in what for what, _ in report.retained)
+    assert bytes_with(SHE, here) == [] and not [*here.glob("*[?]*")]
+
+
 def test_a_shared_model_keeps_his_version(sqlite: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both promoted into one registered model, as with knobs left alone: her version goes, with its rows, tags and alias."""
     from tests.purge import people

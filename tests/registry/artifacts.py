@@ -31,12 +31,14 @@ def make_candidate(
     faces: int = 8,
     whose: dict[str, list[str]] | None = None,
     shade: int = 0,
+    weights: str = "best",
 ) -> dict[str, Path]:
     """A prepared set (shared by the seeds of ``root``) and one seed's artifacts; returns kind -> folder.
 
     Its 8 portraits score ``selection`` (their better half ``half``) and ``identity`` give or take a little; the last ones have no face
     where ``faces`` are fewer.
-    ``whose`` they are (``artifacts.writing``), and the ``shade`` of this person's pictures.
+    ``whose`` they are (``artifacts.writing``), the ``shade`` of this person's pictures, and what the hash of the adapter's ``weights``
+    begins with.
     """
     shown = PICTURE + shade
     config = knobs().model_dump(mode="json")
@@ -62,7 +64,7 @@ def make_candidate(
         (draft.path / "curves.jsonl").write_text(_curves("tuning", steps))
         draft.content = {
             "pack": "mini", "pack_digest": "d", "best_step": 10, "last_step": steps, "scores": [{"step": 10, "judge": 0.4}],
-            "best_hash": f"best{seed}", "last_hash": f"last{seed}", "seed": seed, "train_seconds": 1.5,
+            "best_hash": f"{weights}{seed}", "last_hash": f"last{seed}", "seed": seed, "train_seconds": 1.5,
         }  # fmt: skip
     for kind in ("images", "portraits"):
         with writing(folders[kind], f"{kind}/1", lineage="l3", config=config, subjects=whose) as draft:

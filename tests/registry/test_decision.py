@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from magicapture.artifacts import ArtifactError
 from magicapture.cli import app
 from magicapture.config import ConfigError
-from magicapture.registry import RegistryError, TrackingDown, promote
+from magicapture.registry import RegistryError, TrackingDown, force, promote, rollback
+from magicapture.registry.lock import FileLock, LockLost, model_lock
 from magicapture.registry.tracking import Tracker
 from tests.registry.artifacts import knobs, make_candidate
 from tests.registry.test_promotion import NAME, run_of
@@ -215,10 +216,27 @@ def test_two_finishers_at_once_lose_no_update(sqlite: Path, tmp_path: Path) -> N
         assert "selection -0.2" in entries[False].tags["promotion.reason"]
 
 
-def test_a_lock_that_is_not_had_in_time_keeps_all_for_later(sqlite: Path, tmp_path: Path, add: Callable[..., None]) -> None:
-    from magicapture.registry import force
-    from magicapture.registry.lock import LockLost, model_lock
+@pytest.mark.parametrize("what", ["champion", "challenger", "by hand", "rollback"])
+def test_a_lock_lost_between_the_verdict_and_the_alias_moves_none(
+    what: str, add: Callable[..., None], tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is asked many things in between, and a Lease lives for half a minute."""
+    add("L1", 0.5)
+    add("L2", 0.6)
+    before = held(tracker)
+    looks = iter([True, False])
+    monkeypatch.setattr(FileLock, "held", lambda _: next(looks))
+    if what in ("champion", "challenger"):
+        add("L3", 0.7 if what == "champion" else 0.4)
+        kept = json.loads((tmp_path / "L3" / "out" / "manifest.json").read_text())["content"]
+        assert kept["version"] is None and "the lock was lost before the alias was written" in kept["reason"]
+    else:
+        with pytest.raises(LockLost, match="the lock was lost before the alias was written"):
+            force(NAME, "1", "why") if what == "by hand" else rollback(NAME)
+    assert held(tracker) == before == {"champion": "2"} and next(looks, None) is None
 
+
+def test_a_lock_that_is_not_had_in_time_keeps_all_for_later(sqlite: Path, tmp_path: Path, add: Callable[..., None]) -> None:
     add("L1", 0.6)
     uri = f"sqlite:///{sqlite}"
     with model_lock(NAME, uri, 1):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from magicapture.registry.erasure import erase_tracked, find_tracked
+from magicapture.registry.lock import FileLock, LockLost, model_lock
 from magicapture.registry.tracking import Tracker
+from tests.registry.artifacts import knobs
 
 
 @pytest.mark.parametrize("tag", ["12", "anna", "{}", '["anna", 1]', "[", ""])
@@ -24,3 +28,40 @@ def test_a_strangers_tag_of_the_same_key_stops_nothing(tag: str, tracker: Tracke
     again = find_tracked("anna")
     assert again is not None and not again
     assert tracker.client.get_run(other).data.tags["subjects"] == tag and len(tracker.client.search_model_versions()) == 1
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_model_is_erased_under_its_lock(shared: bool, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while somebody promotes; and where the lock's file goes with the model, it goes while it is held."""
+    tracker.client.create_registered_model("m")
+    for name in ("anna", "ben") if shared else ("anna",):
+        run = tracker.client.create_run(tracker.experiment, tags={"subjects": f'["{name}"]'}).info.run_id
+        tracker.client.create_model_version("m", "/nowhere", run)
+    found = find_tracked("anna")
+    assert found is not None and found.registered == ([] if shared else ["m"])
+    with monkeypatch.context() as patch, model_lock("m", tracker.uri, 1):
+        patch.setattr("magicapture.registry.erasure.Config", lambda: knobs(promotion={"lock_wait": 0.2}))
+        with pytest.raises(LockLost, match="held the lock for 0.2 s"):
+            erase_tracked("anna", found)
+    assert find_tracked("anna") == found
+    released, release = list[bool](), FileLock.release
+
+    def watched(lock: FileLock) -> None:
+        released.append(lock.path.exists())
+        release(lock)
+
+    monkeypatch.setattr(FileLock, "release", watched)
+    erase_tracked("anna", found)
+    assert released == [shared] and not find_tracked("anna")
+
+
+def test_whoever_waits_for_a_lock_whose_file_went_takes_the_new_one(tmp_path: Path) -> None:
+    erasing, waiting, later = (FileLock(tmp_path / "m.lock") for _ in range(3))
+    assert erasing.acquire() and not waiting.acquire()
+    erasing.path.unlink()
+    erasing.release()
+    assert later.acquire() and not waiting.acquire()
+    later.release()
+    assert waiting.acquire() and not later.acquire()
+    for lock in (waiting, later):
+        lock.release()

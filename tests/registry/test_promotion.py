@@ -58,6 +58,22 @@ def test_the_best_seed_becomes_champion_and_the_same_lineage_one_version(tracker
     assert sorted(name for name in links if name.startswith("from.")) == [name.replace("made.", "from.") for name in stages]
 
 
+def test_weights_trained_anew_are_a_version_of_their_own(tracker: Tracker, tmp_path: Path) -> None:
+    """Another torch comes to other weights for one lineage; their scores say nothing of those that are registered."""
+
+    def run(number: int, lineage: str, selection: float, weights: str) -> dict:
+        candidate = make_candidate(tmp_path / str(number), selection=selection, weights=weights)
+        return content(promote([candidate], tmp_path / f"out{number}", knobs(), run_of(tmp_path / f"run{number}", lineage, tracker)))
+
+    assert run(1, "L1", 0.6, "w")["champion"]
+    assert run(2, "L2", 0.5, "w")["outcome"] == "challenger"
+    anew = run(3, "L2", 0.9, "v")
+    assert (anew["version"], anew["champion"], tracker.client.get_model_version(NAME, "3").tags["best_hash"]) == ("3", True, "v0")
+    again = run(4, "L2", 0.9, "v")  # made again without a cache, to the same weights
+    assert (again["version"], again["champion"]) == ("3", True) and "of the same lineage is the champion already" in again["reason"]
+    assert len(tracker.client.search_model_versions(f"name = '{NAME}'")) == 3
+
+
 def test_a_better_one_replaces_the_champion_a_worse_one_does_not(tracker: Tracker, tmp_path: Path) -> None:
     said = []
     for lineage, selection in (("L1", 0.6), ("L2", 0.5), ("L3", 0.7)):

@@ -18,7 +18,8 @@ from threading import Thread
 import pytest
 
 from magicapture.registry.contents import read_stage
-from magicapture.registry.tracking import Tracker, TrackingDown, pages, tracking_uri
+from magicapture.registry.lock import FileLock, choose
+from magicapture.registry.tracking import Tracker, TrackingDown, pages, store_exists, tracking_uri
 from tests.registry.artifacts import make_candidate
 
 
@@ -161,3 +162,12 @@ def test_searches_go_on_to_the_last_page(tracker: Tracker) -> None:
 def test_mlflow_is_imported_only_when_a_server_is_talked_to() -> None:
     code = "import sys, magicapture.registry; sys.exit(any(name in sys.modules for name in ('mlflow', 'torch', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_sqlite_store_is_there_whatever_options_its_address_has(tmp_path: Path) -> None:
+    (tmp_path / "m.db").touch()
+    for uri, there in (("m.db", True), ("m.db?timeout=30", True), ("n.db?timeout=30", False)):
+        assert store_exists(f"sqlite:///{tmp_path / uri}") is there
+    assert store_exists("http://127.0.0.1:9")
+    locks = [choose("m", f"sqlite:///{tmp_path / uri}") for uri in ("m.db", "m.db?timeout=30")]
+    assert [lock.path for lock in locks if isinstance(lock, FileLock)] == [tmp_path / "m.db.locks" / "m.lock"] * 2
