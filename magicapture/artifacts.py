@@ -205,7 +205,7 @@ def within(folder: str | Path, name: str) -> Path:
     """The path of a file that a manifest names. Raises ArtifactError for one that leads out of the folder."""
     path = Path(folder) / name
     if not path.resolve().is_relative_to(Path(folder).resolve()):
-        raise ArtifactError(f"{folder}: its {MANIFEST} names {name!r}, which is not in the folder; take the artifact from where it was made")
+        raise ArtifactError(f"{folder}: its {MANIFEST} names {name!r}, which is not in the folder; take the artifact from its maker")
     return path
 
 
