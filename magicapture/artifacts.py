@@ -103,12 +103,12 @@ def writing(
         }
         write_json(manifest_file, manifest)
         for path in (*written, folder):
-            _sync(path)
+            sync(path)
         if out.exists():
             _replace(out, folder)
         else:
             os.rename(folder, out)
-        _sync(out.parent)
+        sync(out.parent)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -132,7 +132,7 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -88,13 +88,13 @@ def test_rights_are_what_the_umask_gives(tmp_path: Path) -> None:
 def test_an_artifact_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power cut could leave a manifest beside files that are empty."""
     done: list[str] = []
-    sync, rename = artifacts._sync, os.rename
+    sync, rename = artifacts.sync, os.rename
 
     def syncing(path: Path) -> None:
         sync(path)
         done.append(path.name if path.name in ("sub", "file.txt") else "folder" if path != tmp_path else "parent")
 
-    monkeypatch.setattr(artifacts, "_sync", syncing)
+    monkeypatch.setattr(artifacts, "sync", syncing)
     monkeypatch.setattr(os, "rename", lambda *names: (rename(*names), done.append("renamed")))
     _write(tmp_path / "tokens")
     assert done == ["sub", "file.txt", "folder", "renamed", "parent"]

@@ -30,7 +30,7 @@ from magicapture.adapters.files import (
 )
 from magicapture.adapters.formats import read_embedding, read_lora, read_tensors
 from magicapture.adapters.layers import Layer, layers_of, stored_of, tokens_of
-from magicapture.artifacts import Draft, lineage_key, read_manifest, subjects_of, writing
+from magicapture.artifacts import MANIFEST, ArtifactError, Draft, check_out, lineage_key, read_manifest, subjects_of, writing
 from magicapture.config import Config
 from magicapture.faces.concepts import NAME
 from magicapture.packs import Pack, PackError, load_pack
@@ -218,13 +218,13 @@ def new_artifact(
     Raises AdapterError for another ``out``, and for one that cannot be written.
     """
     out, kind = Path(out), schema.partition("/")[0]
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        try:
-            there = read_manifest(out, kind)
-        except ValueError:
-            raise AdapterError(f"{out} exists and is no {kind} of MagiCapture; it is left as it is: name a new folder") from None
-        if kind == "adapter" and "made_from" not in there["content"]:  # its curves, samples and last step would be gone for good
-            raise AdapterError(f"{out} is a trained adapter, not one that this command wrote; it is left as it is: name a new folder")
+    try:
+        check_out(out, kind)
+    except ArtifactError:
+        raise AdapterError(f"{out} exists and is no {kind} of MagiCapture; it is left as it is: name a new folder") from None
+    # A trained one's curves, samples and last step would be gone for good.
+    if kind == "adapter" and (out / MANIFEST).is_file() and "made_from" not in read_manifest(out, kind)["content"]:
+        raise AdapterError(f"{out} is a trained adapter, not one that this command wrote; it is left as it is: name a new folder")
     if out.is_symlink():
         raise AdapterError(f"{out} is a link; name a new folder")
     try:

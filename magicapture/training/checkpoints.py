@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import magicapture
-from magicapture.artifacts import sha256_file, write_json
+from magicapture.artifacts import sha256_file, sync, write_json
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,7 @@ def _save(path: Path, tensors: dict[str, Tensor]) -> None:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def _read(folder: Path) -> Checkpoint:
