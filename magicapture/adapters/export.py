@@ -25,6 +25,7 @@ from magicapture.adapters.files import (
     AdapterError,
     Stored,
     file_name,
+    file_names,
     of_network,
     save_tokens,
     stacked,
@@ -85,12 +86,12 @@ def export(
         if to == "diffusers":
             if layers:
                 write_bytes(draft.path / LORA_FILE, to_diffusers(layers))
-            _embeddings(tokens, {token: draft.path / file_name(token) / "learned_embeds.safetensors" for token in stacked(tokens)})
+            _embeddings(tokens, draft.path, "{}/learned_embeds.safetensors")
         elif to == "kohya":
             if layers:
                 about = _about(name, tokens, digest, manifest, pack)
                 write_bytes(draft.path / f"{name}.safetensors", to_kohya(layers, of_pack(pack), about))
-            _embeddings(tokens, {token: draft.path / f"{name}-{file_name(token)}.safetensors" for token in stacked(tokens)})
+            _embeddings(tokens, draft.path, f"{name}-{{}}.safetensors")
         else:
             _pipeline(pack, stored, scales).save_pretrained(draft.path, safe_serialization=True)
         made = sorted(path.name for path in draft.path.iterdir() if path.is_file())
@@ -150,10 +151,11 @@ def _its_evaluation(adapter: Path, digest: str) -> Path | None:
     return folder if ours else None
 
 
-def _embeddings(tokens: Mapping[str, Tensor], files: Mapping[str, Path]) -> None:
-    """A file a token: {"[V1]": (n, D)}, of XL {clip_l: (n, D), clip_g: (n, D)}; diffusers, AUTOMATIC1111 and ComfyUI read both alike."""
-    for token, vectors in stacked(tokens).items():
-        save_tokens(files[token], {encoder or token: rows for encoder, rows in vectors.items()})
+def _embeddings(tokens: Mapping[str, Tensor], folder: Path, form: str) -> None:
+    """A file a token, its name in ``form``: {"[V1]": (n, D)}, of XL {clip_l: (n, D), clip_g: (n, D)}, which other programs read alike."""
+    vectors = stacked(tokens)
+    for token, name in file_names(vectors).items():
+        save_tokens(folder / form.format(name), {encoder or token: rows for encoder, rows in vectors[token].items()})
 
 
 def _about(name: str, tokens: Mapping[str, Tensor], digest: str, manifest: Mapping[str, Any], pack: Pack) -> dict[str, str]:

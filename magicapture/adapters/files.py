@@ -108,9 +108,9 @@ def write(folder: str | Path, stored: Stored) -> None:
     trained = {name: tensor.contiguous() for name, tensor in sorted(stored.tensors.items()) if of_network(name)}
     tokens = {name: tensor for name, tensor in stored.tensors.items() if not of_network(name)}
     save_tokens(folder / TOKENS_FILE, tokens)
-    for token, vectors in stacked(tokens).items():
-        if len(vectors) > 1:
-            save_tokens(folder / f"{file_name(token)}.safetensors", vectors)
+    alone = {token: vectors for token, vectors in stacked(tokens).items() if len(vectors) > 1}
+    for token, name in file_names(alone).items():
+        save_tokens(folder / f"{name}.safetensors", alone[token])
     if not stored.rank:
         write_bytes(folder / WEIGHTS_FILE, serialise(trained))
         return
@@ -230,6 +230,20 @@ def file_name(token: str) -> str:
             "front; do not use it, or have its maker give it another name"
         )
     return name
+
+
+def file_names(tokens: Iterable[str]) -> dict[str, str]:
+    """Token -> its name as a file. Raises AdapterError for two that would be one file where the case of letters does not count."""
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for token in tokens:
+        names[token] = file_name(token)
+        other = taken.setdefault(names[token].casefold(), token)
+        if other != token:
+            raise AdapterError(
+                f"tokens {other!r} and {token!r} would be written as one file, {names[token]!r}; have their maker rename one"
+            )
+    return names
 
 
 def check_tokens(file: Path, names: Iterable[str]) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
-from PIL import Image
 
 from magicapture.artifacts import MANIFEST, page_tag, read_manifest, subjects_of
 from magicapture.evaluation.charts import line_chart
 from magicapture.evaluation.pictures import data_uri
+from magicapture.faces.prepared import read_png
 
 _ORDER = ("best", "finished", "stopped", "failed")
 _SHOWN = 8
@@ -46,7 +45,7 @@ def _shown(adapter: Path) -> dict[str, Any]:
     content = read_manifest(adapter, "adapter")["content"]
     files = sorted((adapter / "samples").glob(f"step-{content['best_step']:05d}-*.png"))[:_SHOWN]
     return {
-        "pictures": [data_uri(np.array(Image.open(file).convert("RGB"))) for file in files],
+        "pictures": [data_uri(read_png(adapter, f"samples/{file.name}")) for file in files],
         "points": sorted((score["step"], score["judge"]) for score in content["scores"]),
         "best_step": content["best_step"],
     }

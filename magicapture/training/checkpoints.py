@@ -6,6 +6,7 @@ The last two are kept; a damaged newest one falls back to the one before.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -13,7 +14,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -48,6 +50,23 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder to this process (flock, given back when it ends), after waiting for another that trains the very same run.
+
+        That one's checkpoints are then there to go on from. A file system without such locks is said, and trained on all the same.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.warning("%s: another process trains this very run; waiting until it ends, to go on from there", self.folder)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                log.warning("%s cannot be locked (%s): see that no two processes train the same run in it", self.folder, error.strerror)
+            yield
 
     def write(self, checkpoint: Checkpoint) -> Path:
         """Write atomically, then drop all but the last two. Of one that cannot be written nothing is left."""

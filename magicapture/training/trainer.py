@@ -99,8 +99,12 @@ class Trainer:
 
         A run whose last checkpoint is of a later step is not turned back: what is returned is of that step.
         Raises TrainingError when a loss or gradient is not finite; checkpoints written so far stay. Ctrl-C (SIGINT) lets the step end,
-        writes a checkpoint and raises KeyboardInterrupt; a second one stops at once.
+        writes a checkpoint and raises KeyboardInterrupt; a second one stops at once. Another process that trains the same is waited for.
         """
+        with self.checkpoints.held():
+            return self._run(until_step)
+
+    def _run(self, until_step: int | None) -> Progress:
         stop = self.recipe.steps if until_step is None else min(until_step, self.recipe.steps)
         progress = self._resume()
         started = time.monotonic() - progress.seconds

@@ -270,6 +270,19 @@ def test_a_strangers_adapter_writes_nothing_outside_of_the_folder(pack: Pack, ad
     assert not list(outside.iterdir()) and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("to", ["diffusers", "kohya"])
+def test_two_tokens_that_would_be_one_file_are_refused(pack: Pack, adapter: Path, tmp_path: Path, to: str) -> None:
+    tokens = adapters.load_tokens(adapter / TOKENS_FILE)
+    theirs = shutil.copytree(adapter, tmp_path / "theirs")
+    adapters.save_tokens(theirs / TOKENS_FILE, tokens | {name.replace("[V1]", "<V1>"): vector.clone() for name, vector in tokens.items()})
+    manifest = read_manifest(theirs, "adapter")
+    manifest["files"][TOKENS_FILE] = sha256_file(theirs / TOKENS_FILE)
+    write_json(theirs / "manifest.json", manifest)
+    with pytest.raises(AdapterError, match=r"tokens '<V1>' and '\[V1\]' would be written as one file, 'V1'"):
+        export(theirs, tmp_path / "out", to)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_cards_code_quotes_what_a_token_is_called(tmp_path: Path) -> None:
     (tmp_path / "pack").mkdir()
     pack = write_sd1(tmp_path / "pack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from magicapture import adapters
 from magicapture.adapters import AdapterError
-from magicapture.adapters.files import file_name
+from magicapture.adapters.files import file_name, file_names
 from magicapture.adapters.formats import read_embedding
 from magicapture.backbones import Backbone, load_backbone
 from magicapture.packs import Pack
@@ -220,3 +221,10 @@ def test_the_hash_names_tensors_not_files(index: int, change: str) -> None:
 def test_a_token_that_ends_like_a_further_vector_is_a_token() -> None:
     tokens = {name: torch.ones(2) for name in ("<style_7>", "anna_2", "[V1]", "[V1]_1")}
     assert {token: len(rows[""]) for token, rows in adapters.files.stacked(tokens).items()} == {"<style_7>": 1, "anna_2": 1, "[V1]": 2}
+
+
+@pytest.mark.parametrize("other", ["[V1-anna]", "[v1:Anna]", "<V1:anna>"])
+def test_two_tokens_that_would_be_one_file_are_refused(other: str) -> None:
+    assert file_names(["[V1]", "[V1:anna]", "[V2]"]) == {"[V1]": "V1", "[V1:anna]": "V1-anna", "[V2]": "V2"}
+    with pytest.raises(AdapterError, match=re.escape(f"tokens '[V1:anna]' and {other!r} would be written as one file")):
+        file_names(["[V1]", "[V1:anna]", other])

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
+import os
 import resource
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -62,6 +66,29 @@ def test_what_a_killed_writer_left_is_not_read_and_is_cleared(tmp_path: Path) ->
     (left / "weights.safetensors").write_bytes(b"half")
     found = folder.latest()
     assert found is not None and found.step == 2 and not left.exists()
+
+
+def test_a_process_that_died_holds_nothing(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from magicapture.training.checkpoints import CheckpointFolder\n"
+    code += "with CheckpointFolder(Path(sys.argv[1])).held():\n    print('held', flush=True)\n    time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with open(tmp_path / ".lock", "wb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        other.kill()
+    with CheckpointFolder(tmp_path).held():
+        pass
+
+
+def test_where_nothing_can_be_locked_it_is_said_and_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with CheckpointFolder(tmp_path).held():
+        assert f"{tmp_path} cannot be locked (No locks available)" in caplog.text
 
 
 def test_an_optimiser_goes_on_exactly() -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -106,6 +109,31 @@ def test_a_damaged_newest_checkpoint_costs_steps_but_not_exactness(make: Callabl
     assert weights(second) == weights(whole)
 
 
+def test_of_two_that_train_the_same_at_once_the_second_waits_and_takes_what_the_first_made(
+    make: Callable[..., Made], caplog: pytest.LogCaptureFixture
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def pause(step: int) -> float:
+        inside.set()
+        assert go_on.wait(60)
+        return 0.0
+
+    first, _ = make(folder="one", validate=pause, sample_every=3)
+    second, _ = make(folder="one", validate=lambda step: pytest.fail("every step was made by the first"))
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(first.run)
+        assert inside.wait(60)
+        waiting = pool.submit(second.run)
+        while "another process trains this very run" not in caplog.text:
+            assert not waiting.done()
+            time.sleep(0.01)
+        go_on.set()
+        curves = running.result(60).curves
+        assert waiting.result(60).curves == curves
+    assert weights(second) == weights(first)
+
+
 def test_validation_does_not_disturb_training(make: Callable[..., Made]) -> None:
     def validate(step: int) -> float:
         torch.rand(100)
@@ -202,7 +230,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_last_good_checkpoint(
 def test_checkpoints_come_at_their_interval_and_at_the_end(make: Callable[..., Made]) -> None:
     trainer, session = make("training.checkpoint_every=4", "tuning.steps=5")
     trainer.run()
-    assert sorted(path.name for path in session.checkpoints.folder.iterdir()) == ["step-000004", "step-000005"]
+    assert sorted(path.name for path in session.checkpoints.folder.glob("step-*")) == ["step-000004", "step-000005"]
 
 
 def test_threads_are_fixed_inside_and_as_before_afterwards() -> None:
