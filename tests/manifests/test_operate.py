@@ -51,8 +51,8 @@ def understood(app: Any, command: str, words: list[str]) -> Any:
     """The command of ``app`` that the words call, which exists and has their options."""
     while words and words[0] in getattr(app, "commands", {}):
         app = app.commands[words.pop(0)]
-    assert not hasattr(app, "commands"), command
-    options = {option for parameter in app.params for option in parameter.opts}
+    assert not hasattr(app, "commands") or not words or words[0].startswith("--"), command
+    options = {option for parameter in app.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
     assert {word for word in words if word.startswith("--")} <= options, command
     return app
 
