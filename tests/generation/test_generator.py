@@ -37,6 +37,15 @@ def test_pictures_are_those_of_the_backbone_with_the_adapter_at_its_scales(
     assert np.abs(found[1].astype(int) - base[0]).mean() > 1
 
 
+def test_the_negative_prompt_reaches_the_sampler(adapter: Path, config: Config, pack: Pack) -> None:
+    generator = Generator(adapter, load_config(config, ["generation.negative_prompt=a dark photo"]))
+    settings = {"steps": 3, "guidance": 3.0, "sampler": "euler_ancestral"}
+    expected = load_backbone(pack).sample(["a dog"], [4], **settings, negative_prompt="a dark photo")
+    found = generator.sample(["a dog"], [4], tuned=False)
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, load_backbone(pack).sample(["a dog"], [4], **settings))
+
+
 def test_untuned_pictures_are_those_of_the_base_model(generator: Generator, pack: Pack) -> None:
     base = load_backbone(pack).sample(["a dog"], [4], steps=3, guidance=3.0, sampler="euler_ancestral")
     tuned = generator.sample(["a dog"], [4])
