@@ -20,7 +20,7 @@ from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
 from components.values import NEEDS
-from magicapture.artifacts import ArtifactError, read_manifest, subjects_of, writing
+from magicapture.artifacts import ArtifactError, check_out, read_manifest, subjects_of, writing
 from magicapture.config import Config
 from magicapture.data import is_address
 from magicapture.data.address import shown
@@ -45,12 +45,14 @@ def run_here(
     Beside ``out`` lie ``stages`` (every artifact), ``cache`` and ``checkpoints``: they make a second run short, and a
     killed one go on where it was. Where nothing changed since the champion was made, and unless ``always``, the results of
     the run that made it are published; where that run is not at hand, the stages run all the same. Returns ``out``. Raises
-    ConfigError before anything starts, RuntimeError when a stage fails (its own error is printed above).
+    ConfigError, and ArtifactError for an ``out`` that is something else, before anything starts, RuntimeError when a stage
+    fails (its own error is printed above).
     """
     began = time.monotonic()
     config = read_config(preset, overrides)
     numbers = read_seeds(seeds)
     out = out.resolve()
+    check_out(out, "results")
     stages = out.parent / "stages" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"  # two runs may begin in one second
     stages.mkdir(parents=True)
     # The stages run as processes of their own: they need the checkout on their path, one agreed tracking store, and a place to say

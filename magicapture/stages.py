@@ -15,7 +15,8 @@ artifact's kind and version), ``lineage`` (key of data + configuration + code), 
 knobs used, as far as they were told: a stage of the pipeline is given its own sections, and adds what its inputs keep of the
 others), ``made`` ({id, time} of this very making), ``subjects`` (whose it is: name -> sha256 of that person's photos, by
 which ``magicapture purge`` finds it) and ``content`` (described at each stage below). It is written aside
-and renamed: ``out`` is either complete or as it was before. Pictures are RGB PNG files, 8 bit.
+and renamed: ``out`` is either complete or as it was before, and where it is anything but an artifact of that kind or an empty folder, it is
+refused before anything else is done (ArtifactError). Pictures are RGB PNG files, 8 bit.
 
 ``config`` is a :class:`~magicapture.config.Config`, a preset's name (``"mini"``), a YAML file or a mapping. All stages
 raise ConfigError for knobs that cannot be used, PackError for weights that are missing or altered, and ArtifactError for an
@@ -31,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from magicapture.artifacts import check_out
 from magicapture.config import Config, load_config
 
 Folder = str | Path
@@ -69,6 +71,7 @@ def preprocess(photos: Folder, looks: Folder, out: Folder, config: Settings, dat
     """
     from magicapture import references
 
+    check_out(out, "prepared")
     return references.run(photos, looks, out, load_config(config), data)
 
 
@@ -89,6 +92,7 @@ def invert(prepared: Folder, out: Folder, config: Settings, seed: int, checkpoin
     """
     from magicapture.training import inversion
 
+    check_out(out, "tokens")
     return inversion.run(prepared, out, load_config(config), seed, checkpoints)
 
 
@@ -124,6 +128,7 @@ def tune(
     """
     from magicapture.training import tuning
 
+    check_out(out, "adapter")
     return tuning.run(prepared, tokens, out, load_config(config), seed, checkpoints, until_step)
 
 
@@ -150,6 +155,7 @@ def generate(
     """
     from magicapture import generation
 
+    check_out(out, "images")
     return generation.run(adapter, out, load_config(config), prompts or None, seeds or None)
 
 
@@ -163,6 +169,7 @@ def postprocess(images: Folder, out: Folder, config: Settings, only: Sequence[st
     """
     from magicapture import postprocessing
 
+    check_out(out, "portraits")
     return postprocessing.run(images, out, load_config(config), only)
 
 
@@ -186,6 +193,7 @@ def evaluate(images: Folder, prepared: Folder, out: Folder, config: Settings) ->
     """
     from magicapture import evaluation
 
+    check_out(out, "evaluation")
     return evaluation.run(images, prepared, out, load_config(config))
 
 
@@ -215,4 +223,5 @@ def promote(candidates: Sequence[Mapping[str, Folder]], out: Folder, config: Set
     """
     from magicapture import registry
 
+    check_out(out, "promotion")
     return registry.promote(candidates, out, load_config(config), run, score_again)

@@ -12,7 +12,7 @@ import pytest
 
 from components import local
 from components.local import Quiet, find_promotion, parallel_seeds, publish, run_here
-from magicapture.artifacts import read_manifest, writing
+from magicapture.artifacts import ArtifactError, read_manifest, writing
 from magicapture.config import load_config
 from magicapture.purge import traces
 from magicapture.registry import promote
@@ -92,6 +92,14 @@ def test_two_runs_begun_in_one_second_have_a_folder_each(tmp_path: Path, monkeyp
             run_here(build, "p", "l", "mini", [], ["0"], tmp_path / "latest")
         begun += sorted({path.name for path in (tmp_path / "stages").iterdir()} - {*begun})
     assert len(begun) == 3 and begun == sorted(begun) and all(traces.RUN.fullmatch(name) for name in begun)
+
+
+def test_what_would_not_be_replaced_in_the_end_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / "mine.txt").write_text("keep")
+    with pytest.raises(ArtifactError, match="latest exists and is no results artifact"):
+        run_here(lambda *_: pytest.fail("built"), "p", "l", "mini", [], ["0"], tmp_path / "latest")  # type: ignore[arg-type, return-value]
+    assert [path.name for path in tmp_path.rglob("*")] == ["latest", "mine.txt"]
 
 
 def test_an_older_run_that_cannot_be_read_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
