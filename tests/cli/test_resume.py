@@ -16,7 +16,7 @@ from magicapture.artifacts import read_manifest
 from magicapture.exits import STOPPED
 from magicapture.world.samples import write_samples
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 STEPS = 12
 KNOBS = (
     "inversion.steps=1", f"tuning.steps={STEPS}", "tuning.samples=1", "tuning.sample_every=0", "training.augment.versions=1",
