@@ -11,15 +11,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from magicapture.mappings import ConfigError as ConfigError
-from magicapture.mappings import assign, explain, flatten, leaves, merge, number, shortened, without
+from magicapture.mappings import assign, explain, flatten, leaves, merge, number, quoted, shortened, without
 
 PRESETS = Path(__file__).parent / "presets"
 #: Short names in the section ``search`` -> knobs of its grid.
@@ -35,7 +36,7 @@ class Section(BaseModel):
 class Preprocess(Section):
     """From photos to the prepared set (``magicapture.references``)."""
 
-    max_pixels: int = Field(64_000_000, ge=4096, description="Pictures with more pixels are set aside unopened (ours: decompression bombs).")
+    max_pixels: int = Field(64_000_000, ge=4096, le=178_956_970, description="Pictures with more pixels are set aside unopened (ours: decompression bombs).")
     min_side: int = Field(48, ge=16, description="Least side in px of a usable picture (ours; 256 for the large packs).")
     min_face: float = Field(0.2, gt=0, lt=1, description="Least height of the face box as a share of the picture (original: do not let the face be too small).")
     max_face: float = Field(0.98, gt=0, le=1, description="Greatest height of the face box as a share of the picture (original: nor too big).")
@@ -166,7 +167,7 @@ class Generation(Section):
     text_scale: float = Field(0.9, ge=0, le=2, description="LoRA scale of the text encoder at inference (paper 0.90).")
     negative_prompt: str = Field("", description="What to steer away from.")
     prompts: tuple[str, ...] = Field(("a photo of a [V1] person in the [V2] style",), min_length=1, description="[V1] and [V2] stand for the learnt tokens; where an adapter has several subjects or looks, for each in turn, and [V1:name] for one.")
-    seeds: tuple[int, ...] = Field(tuple(range(1000, 1008)), min_length=1, description="One picture per prompt (per pair of several subjects and looks) and seed; disjoint from validation seeds.")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(tuple(range(1000, 1008)), min_length=1, description="One picture per prompt (per pair of several subjects and looks) and seed, 0 to 2^63 - 1; disjoint from validation seeds.")
     batch: int = Field(4, ge=1, le=64, description="Pictures sampled at once.")
     size: int | None = Field(None, ge=16, le=4096, description="Side in px of generated pictures; null: the pack's, at which its model was trained and draws best.")
 
@@ -183,12 +184,12 @@ class Postprocessing(Section):
 class Evaluation(Section):
     """Scores, ranking, report."""
 
-    weight_identity: float = Field(1.0, ge=0, description="Rank weight of the judge's cosine; of objects, of the structure score (ours).")
-    weight_style: float = Field(1.0, ge=0, description="Rank weight of masked CLIP style similarity (ours).")
-    weight_aesthetic: float = Field(0.02, ge=0, description="Rank weight of the aesthetic score, 1 to 10 (ours).")
+    weight_identity: float = Field(1.0, ge=0, le=1000, description="Rank weight of the judge's cosine; of objects, of the structure score (ours).")
+    weight_style: float = Field(1.0, ge=0, le=1000, description="Rank weight of masked CLIP style similarity (ours).")
+    weight_aesthetic: float = Field(0.02, ge=0, le=1000, description="Rank weight of the aesthetic score, 1 to 10 (ours).")
     baseline_images: int = Field(4, ge=0, le=64, description="Pictures of the untuned base model scored beside the portraits, of several subjects or looks at least one a pair; 0: none (ours).")
     allow_trained_network: bool = Field(False, description="Score even where judge or referee is the network trained against; such scores say nothing of likeness (ours).")
-    strangers: int = Field(16, ge=1, le=1000, description="Matched strangers that set the zero of normalised likeness where identity is known (ours).")
+    strangers: int = Field(16, ge=1, le=1000, description="Matched strangers that set the zero of normalised likeness in benchmarks, where identity is known; of runs it decides nothing (ours).")
 
 
 class Policy(Section):
@@ -250,6 +251,8 @@ class Config(Section):
         word, spoken = self.training.class_word, [prompt for prompt in self.generation.prompts if "[V1] person" in prompt]
         if word != "person" and spoken:
             raise ValueError(f"training.class_word is {word!r} but generation.prompts has {spoken[0]!r}; write {spoken[0].replace('[V1] person', f'[V1] {word}')!r}")
+        if strange := re.search(r"\[V(?![12][]:])\d[^]]*\]", " ".join(self.generation.prompts), re.IGNORECASE):
+            raise ValueError(f"generation.prompts has {strange[0]}: the person is [V1] (of several [V1:name]), the look [V2]")
         if self.preprocess.min_face >= self.preprocess.max_face:
             raise ValueError("preprocess.min_face must be below preprocess.max_face")
         return self
@@ -308,7 +311,8 @@ def load_config(
         try:
             assign(data, key.strip(), yaml.safe_load(value))
         except yaml.YAMLError:
-            raise ConfigError(f"override {item!r}: {value!r} is not YAML; put it in quotes: {key.strip()}={json.dumps(value)}") from None
+            right = f"{key.strip()}={quoted(value, key.strip() == 'generation.prompts')}"
+            raise ConfigError(f"override {item!r}: {value!r} is not YAML; put it in quotes: {right}") from None
     untold = frozenset(leaves(Config)) - flatten(data).keys() if partial else frozenset[str]()
     if "generation.prompts" in untold:  # the prompts of another thing are not at hand: its own word in the usual one
         word = (data.get("training") or {}).get("class_word", "person")

@@ -82,11 +82,13 @@ def obstacles(config: Config, photos: str, looks: str, out: Path) -> list[str]:
     found += [f"pack {pack.name!r}: no {', '.join(roles)}; {remedy}" for remedy, roles in missing.items()]
     if config.device == "cuda":
         from magicapture.backbones import BackboneError, resolve_device
+        from magicapture.faces.runtime import DeviceError, providers
 
-        try:
-            resolve_device("cuda")
-        except BackboneError as error:
-            found.append(str(error))
+        for runs in (resolve_device, providers):  # torch and, for the face networks, onnxruntime
+            try:
+                runs("cuda")
+            except (BackboneError, DeviceError) as error:
+                found.append(str(error))
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         found.append(f"out ({out}): {place} is no folder that can be written to; give another")

@@ -131,6 +131,8 @@ def _type(kind: Any) -> str:
         return f"mapping from {_type(get_args(kind)[0])} to {_type(get_args(kind)[1])}"
     if get_origin(kind) is tuple:
         return f"list of {_type(get_args(kind)[0])}s"
+    if hasattr(kind, "__metadata__"):  # a bounded one of a list; the description says the bounds
+        return _type(get_args(kind)[0])
     return {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null", Any: "value"}[kind]
 
 

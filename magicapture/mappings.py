@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -61,6 +62,16 @@ def assign(data: dict[str, Any], dotted: str, value: Any) -> None:
             raise ConfigError(f"override {dotted}: {name!r} is a single value, not a section")
         data = child
     data[leaf] = value
+
+
+def quoted(value: str, several: bool = False) -> str:
+    """A value as YAML in quotes, of a knob that holds ``several`` as a list of it.
+
+    >>> quoted("[V1] blurry"), quoted("[V1] blurry", True), quoted("[a [V1] person]", True)
+    ('"[V1] blurry"', '["[V1] blurry"]', '["a [V1] person"]')
+    """
+    inner = re.fullmatch(r"\[((?:[^][]|\[[^][]*\])*)\]", value)  # brackets of the list itself
+    return json.dumps([inner[1] if inner else value]) if several else json.dumps(value)
 
 
 def number(value: Any) -> Any:

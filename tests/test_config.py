@@ -160,10 +160,28 @@ def test_a_folder_called_like_a_preset_is_in_nobodys_way(tmp_path: Path, monkeyp
 def test_what_is_no_yaml_is_told_with_what_to_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is not YAML; put it in quotes: generation\.negative_prompt=\"\[V1\] blurry\""):
         load_config("mini", ["generation.negative_prompt=[V1] blurry"])
+    with pytest.raises(ConfigError, match=r"put it in quotes: generation\.prompts=\[\"a \[V1\] person\"\]"):
+        load_config("mini", ["generation.prompts=[a [V1] person]"])
     assert load_config("mini", ['generation.negative_prompt="[V1] blurry"']).generation.negative_prompt == "[V1] blurry"
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(ConfigError, match="photo.jpg is not valid YAML"):
         load_config(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize(
+    ("knob", "said"),
+    [
+        ("generation.seeds=[-1]", "greater than or equal to 0"),
+        ("generation.seeds=[9223372036854775808]", "less than 9223372036854775808"),
+        ('generation.prompts=["a [V3] x"]', r"generation.prompts has \[V3\]"),
+        ('generation.prompts=["a [v12:b] x"]', r"has \[v12:b\]"),
+        ("evaluation.weight_style=.inf", "less than or equal to 1000"),
+        ("preprocess.max_pixels=250000000", "less than or equal to 178956970"),
+    ],
+)
+def test_what_could_not_be_drawn_or_opened_is_refused_at_once(knob: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config("mini", [knob])
 
 
 def test_a_grid_holds_numbers_however_they_are_written() -> None:

@@ -64,6 +64,8 @@ def _add(
         typer.echo(f"{added.folder}/{file}  {picture}")
     for label, reason in added.set_aside:
         typer.echo(f"set aside  {label}: {reason}")
+    for warning in added.warnings:
+        typer.echo(f"warning    {warning}")
     typer.echo(f"{added.folder}: {len(added.kept)} pictures added, {len(added.set_aside)} set aside. To publish them, in {added.root}:")
     for command in added.commands:
         typer.echo(f"  {command}")

@@ -125,7 +125,7 @@ def generate(
     if best is not None:
         if not post:
             raise options.OptionsError("--best finishes the portraits that it keeps; leave --no-postprocess out")
-        photos = prepared or folder.resolve().parents[1] / "prepared"  # where `train` puts it
+        photos = prepared or folder.resolve().parent.parent / "prepared"  # where `train` puts it
         with exits.stoppable(again):
             typer.echo(f"portraits: {search.best_of(folder, photos, out, config, best, prompt, seeds)}")
         typer.echo(f"report {out / 'evaluation' / 'report.html'}")

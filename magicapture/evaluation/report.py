@@ -91,6 +91,7 @@ def render(
         measures=measures,
         people=len(prepared.concepts("source")),
         looks=len(prepared.concepts("reference")),
+        trained_against=result.get("trained_against", []),
         compared=_compared(rows, images),
         source=[_photo(item, False) for item in prepared.source],
         reference=[_photo(item, True) for item in prepared.reference],
@@ -154,14 +155,17 @@ def _balance(portraits: Sequence[Mapping[str, Any]], measures: Mapping[str, str]
 
 
 def _compared(rows: Sequence[Mapping[str, Any]], images: Path) -> list[dict[str, Any]]:
-    """A few pictures of each kind, of the same seeds where the kinds share them: a fair look, not the best of each."""
-    of_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
-    of_kind = {kind: own for kind, own in of_kind.items() if own}
+    """A few pictures of each kind, of its first prompt and of equal seeds where the kinds share them: a fair look, not the best of each."""
+    of_kind = {}
+    for kind in KINDS:
+        own = sorted((row for row in rows if row["kind"] == kind), key=lambda row: str(row["file"]))  # as they were drawn
+        if own:
+            of_kind[kind] = [row for row in own if all(row.get(key) == own[0].get(key) for key in ("prompt", "tokens"))]
     shared = sorted(set.intersection(*({row["seed"] for row in own} for own in of_kind.values())))
     picked = []
     for kind, own in of_kind.items():
-        first = {row["seed"]: row for row in sorted(own, key=lambda row: -row["rank"])}  # of several subjects or looks, the best
-        chosen = [first[seed] for seed in shared[:_COMPARED]] or sorted(own, key=lambda row: row["seed"])[:_COMPARED]
+        of_seed = {row["seed"]: row for row in own}
+        chosen = [of_seed[seed] for seed in shared[:_COMPARED]] or sorted(own, key=lambda row: row["seed"])[:_COMPARED]
         shown = [{**row, "small_uri": data_uri(read_png(images, row["file"]), _SMALL)} for row in chosen]
         picked.append({"kind": kind, "name": KIND_NAMES[kind][0], "rows": shown})
     return picked

@@ -31,7 +31,7 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
     items: list[dict[str, Any]] = manifest["content"]["items"]
     if not any(item["kind"] == "portrait" for item in items):
         raise ArtifactError(f"{images}: no picture of kind 'portrait' among {len(items)}; generate some first")
-    sources = PreparedSet.load(prepared)
+    sources = PreparedSet.load(prepared, verify=True)
     # What this configuration does not say, the pictures' and the photos' own do.
     config = load_config(config.recorded(sources.manifest, manifest), partial=True)
     pack = load_pack(config.pack)
@@ -87,7 +87,7 @@ def run(images: str | Path, prepared: str | Path, out: str | Path, config: Confi
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    return read_manifest(folder, "images" if kind_of(folder) == "images" else "portraits")
+    return read_manifest(folder, "images" if kind_of(folder) == "images" else "portraits", verify=True)
 
 
 def _postprocessing(manifest: dict[str, Any], config: Config) -> dict[str, Any] | None:

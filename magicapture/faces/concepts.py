@@ -15,6 +15,7 @@ TOKENS = (SOURCE_TOKEN, REFERENCE_TOKEN)
 
 #: What a concept may be called. A dot would part names of parameters, and text encoders cut other characters off.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_WRITTEN = re.compile(r"\[V\d+(?::[^\]]*)?\]", re.IGNORECASE)
 
 
 def tokens_of(names: Sequence[str], plain: str) -> tuple[str, ...]:
@@ -65,6 +66,16 @@ def spread(prompt: str, tokens: Iterable[str]) -> list[str]:
             plain_one = re.compile(re.escape(plain), re.IGNORECASE)
             prompts = [p for one in prompts for p in ([plain_one.sub(token, one) for token in own] if plain_one.search(one) else [one])]
     return prompts
+
+
+def unknown(prompt: str, tokens: Iterable[str]) -> list[str]:
+    """What a prompt (once it is spread) writes like a token, and is none of ``tokens``, all of an adapter.
+
+    >>> unknown("a [v1:ANNA] person and [V1:eve] in the [V2] style of [V3]", ["[V1:anna]", "[V1:ben]", "[V2]"])
+    ['[V1:eve]', '[V3]']
+    """
+    known = {token.lower() for token in tokens}
+    return [token for token in _WRITTEN.findall(prompt) if token.lower() not in known]
 
 
 def named(prompt: str) -> list[str]:

@@ -62,7 +62,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class PreparedItem:
-    """One prepared picture on disk; the arrays are read when asked for."""
+    """One prepared picture on disk; the arrays are read when asked for, and raise what :func:`read_png` does."""
 
     folder: Path
     name: str
@@ -78,15 +78,15 @@ class PreparedItem:
 
     def image(self) -> np.ndarray:
         """(R, R, 3) uint8 RGB."""
-        return np.array(Image.open(self.folder / self.file).convert("RGB"))
+        return read_png(self.folder, self.file)
 
     def mask(self) -> np.ndarray:
         """(R, R) bool: the face. All False for a look without a face."""
-        return np.array(Image.open(self.folder / self.mask_file).convert("L")) > 127
+        return np.array(_opened(self.folder, self.mask_file).convert("L")) > 127
 
     def parsing(self) -> np.ndarray:
         """(R, R) uint8: class of each pixel, the order of ``faces.classes.PARSING_CLASSES``."""
-        return np.array(Image.open(self.folder / self.parsing_file))
+        return np.array(_opened(self.folder, self.parsing_file))
 
 
 @dataclass(frozen=True)
@@ -213,13 +213,19 @@ def read_png(folder: Path, name: str) -> np.ndarray:
 
     Raises ArtifactError for a file that is missing or damaged, and for a name that leads out of the folder: manifests may be a stranger's.
     """
+    return np.array(_opened(folder, name).convert("RGB"))
+
+
+def _opened(folder: Path, name: str) -> Image.Image:
     path = within(folder, name)
     if not path.is_file():
         raise ArtifactError(f"{folder}: {name} is named in {MANIFEST} but missing; run the stage that writes it again")
     try:
-        return np.array(Image.open(path, formats=("PNG",)).convert("RGB"))
+        picture = Image.open(path, formats=("PNG",))
+        picture.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ArtifactError(f"{path} cannot be read as a picture ({error}); run the stage that writes it again") from error
+    return picture
 
 
 def _save(folder: Path, name: str, index: int, picture: Picture, resolution: int) -> dict[str, Any]:

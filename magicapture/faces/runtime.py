@@ -11,6 +11,11 @@ from magicapture.packs import PackError
 
 logger = logging.getLogger(__name__)
 
+
+class DeviceError(RuntimeError):
+    """The device that was asked for is not to be had: says why, and what to do."""
+
+
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
@@ -24,19 +29,19 @@ def options(threads: int = 1) -> onnxruntime.SessionOptions:
 
 
 def providers(device: str = "cpu") -> list[str]:
-    """Execution providers for "cpu", "cuda" or "auto" (CUDA where this onnxruntime has it). Raises RuntimeError."""
+    """Execution providers for "cpu", "cuda" or "auto" (CUDA where this onnxruntime has it). Raises DeviceError."""
     if device == "cpu":
         return [CPU]
     if CUDA in onnxruntime.get_available_providers():
         onnxruntime.preload_dlls()
         return [CUDA, CPU]
     if device == "cuda":
-        raise RuntimeError("device: cuda was asked for, but this onnxruntime has no CUDA; install the GPU lock file, or set device: cpu")
+        raise DeviceError("device: cuda was asked for, but this onnxruntime has no CUDA; install the GPU lock file, or set device: cpu")
     return [CPU]
 
 
 def session(path: str | Path, device: str = "cpu", threads: int = 1) -> onnxruntime.InferenceSession:
-    """Load an ONNX file. Raises PackError for a file that is no model, RuntimeError when ``device`` "cuda" was not obtained."""
+    """Load an ONNX file. Raises PackError for a file that is no model, DeviceError when ``device`` "cuda" was not obtained."""
     wanted = providers(device)
     try:
         made = onnxruntime.InferenceSession(str(path), sess_options=options(threads), providers=wanted)
@@ -47,11 +52,14 @@ def session(path: str | Path, device: str = "cpu", threads: int = 1) -> onnxrunt
 
 
 def check(made: onnxruntime.InferenceSession, device: str) -> None:
-    """Raise RuntimeError when CUDA was asked for and the session runs without it (onnxruntime falls back without an exception)."""
+    """Raise DeviceError when CUDA was asked for and the session runs without it (onnxruntime falls back without an exception)."""
     running = made.get_providers()
     if CUDA in running or device == "cpu":
         return
     if device == "cuda":
-        raise RuntimeError(f"device: cuda was asked for, but onnxruntime runs on {running}: its CUDA or cuDNN libraries do not load")
+        raise DeviceError(
+            f"device: cuda was asked for, but onnxruntime runs on {running}: its CUDA or cuDNN libraries do not load; "
+            "`magicapture doctor` says which, or set device: cpu"
+        )
     if CUDA in onnxruntime.get_available_providers():
         logger.warning("onnxruntime fell back to %s: its CUDA or cuDNN libraries do not load", running)

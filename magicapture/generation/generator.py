@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from magicapture import adapters
 from magicapture.artifacts import read_manifest
 from magicapture.backbones import Backbone, load_backbone
 from magicapture.config import Config
+from magicapture.faces.concepts import unknown
 from magicapture.packs import load_pack
 
 _log = logging.getLogger(__name__)
@@ -79,9 +79,8 @@ class Generator:
             raise GenerationError(f"expected lists of at least one prompt and one seed; got prompts {prompts!r}, seeds {seeds!r}")
         known = self.backbone.tokens.ids
         for prompt in prompts:
-            for token in re.findall(r"\[V\d+(?::[^\]]*)?\]", prompt, re.IGNORECASE):
-                if token.lower() not in {one.lower() for one in known}:
-                    raise GenerationError(f"prompt {prompt!r}: {token} is not a token of this adapter; it has {', '.join(known)}")
+            for token in unknown(prompt, known):
+                raise GenerationError(f"prompt {prompt!r}: {token} is not a token of this adapter; it has {', '.join(known)}")
         for seed in seeds:
             if isinstance(seed, bool) or seed != int(seed) or not 0 <= seed < 2**63:
                 raise GenerationError(f"seed {seed!r}: expected a whole number from 0 to 2**63 - 1")

@@ -37,23 +37,25 @@ def run(
     prompts: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> Path:
-    """Portraits of every prompt with every seed (None: those of ``config.generation``), then both baselines. Returns ``out``.
+    """Portraits of every prompt with every seed (None: those of ``config.generation``), each pair once, then both baselines.
 
     ``images/1``: images/NNNN.png, training/ (the adapter's curves, samples and attention maps, for the report); content:
     items [{file, kind, prompt, seed, tokens, sampler, steps, guidance, unet_scale, text_scale}], adapter (the adapter's content),
     negative_prompt, warnings. A prompt's [V1] or [V2] stands for each in turn of several subjects or looks; items' ``tokens`` say which.
     Kinds: "portrait"; "base": the untuned model with the same seeds and the prompt without the tokens; "attributes": the untuned model
-    prompted with the descriptions in words (left out, with a warning, where there are none). Raises what Generator raises.
+    prompted with the descriptions in words (left out, with a warning, where there are none). Returns ``out``; raises what Generator raises.
     """
     prompts = list(config.generation.prompts if prompts is None else prompts)
     seeds = list(config.generation.seeds if seeds is None else seeds)
     generator = Generator(adapter, config)
     tokens = list(generator.backbone.tokens.ids)
-    prompts = [each for prompt in prompts for each in spread(prompt, tokens)]
+    # Drawn twice, a picture would count twice in means and intervals.
+    prompts = list(dict.fromkeys(each for prompt in prompts for each in spread(prompt, tokens)))
+    seeds = list(dict.fromkeys(seeds))
     generator.check(prompts, seeds)
-    jobs, warnings = plan(prompts, seeds, generator.adapter.get("descriptions") or {}, config.evaluation.baseline_images)
     trained = read_manifest(adapter, "adapter")
     word = (trained["config"].get("training") or {}).get("class_word", "person")  # the adapter's: this configuration may be another's
+    jobs, warnings = plan(prompts, seeds, generator.adapter.get("descriptions") or {}, config.evaluation.baseline_images, word)
     warnings = without_tokens(prompts, word) + generator.warnings([job.prompt for job in jobs]) + warnings
     for warning in warnings:
         _log.warning(warning)
@@ -81,6 +83,7 @@ def plan(
     seeds: Sequence[int],
     descriptions: dict[str, str | None],
     baseline_images: int,
+    word: str = "person",
 ) -> tuple[list[Job], list[str]]:
     """All pictures to make, kind by kind, and warnings. Baselines repeat the portraits' first prompts and seeds, each pair once.
 
@@ -94,9 +97,9 @@ def plan(
     each = -(-baseline_images // len(combinations))
     for tokens in combinations:
         own = [job for job in jobs if job.tokens == tokens]
-        base += list(dict.fromkeys(Job("base", base_prompt(job.prompt), job.seed, tokens) for job in own))[:each]
+        base += list(dict.fromkeys(Job("base", base_prompt(job.prompt, word), job.seed, tokens) for job in own))[:each]
         person, look = (_description(descriptions, name, plain, tokens) for name, plain in (("source", "[V1"), ("reference", "[V2")))
-        words = attributes_prompt(person, look)
+        words = attributes_prompt(person, look, word)
         attributes += list(dict.fromkeys(Job("attributes", words, job.seed, tokens) for job in own))[:each] if words else []
         missing = [folder for folder, text in (("photos", person), ("looks", look)) if not (text or "").strip()]
         if missing:

@@ -103,6 +103,11 @@ def describe(folder: str | Path) -> str:
     return " ".join(path.read_text(errors="replace").split())[:500] if path.is_file() else ""
 
 
+def legible(name: str) -> str:
+    """A file's name in words that every page and manifest can hold: of bytes that are no UTF-8 (old archives) their escapes."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def decode(path: Path, max_pixels: int, alpha: bool = False) -> Photo:
     """Read one picture. Raises SetAside with the reason; nothing else, whatever the bytes are.
 
@@ -111,7 +116,7 @@ def decode(path: Path, max_pixels: int, alpha: bool = False) -> Photo:
     data = _bytes(path, max_pixels * BYTES_PER_PIXEL)
     with _upright_srgb(data, max_pixels) as (picture, note):
         image, opacity = _rgb(picture, GREY if alpha else WHITE), _opacity(picture) if alpha else None
-    return Photo(path.name, image, hashlib.sha256(data).hexdigest(), note, opacity)
+    return Photo(legible(path.name), image, hashlib.sha256(data).hexdigest(), note, opacity)
 
 
 def stripped(path: Path, max_pixels: int) -> bytes:
@@ -212,8 +217,8 @@ def _is_layer(image: Image.Image) -> bool:
 
 
 def _opacity(image: Image.Image) -> np.ndarray | None:
-    """(H, W) uint8; None without transparency, or where it is equal everywhere and so cuts nothing out."""
+    """(H, W) uint8; None without transparency, or where it is equal everywhere and cuts nothing out (unless it hides all)."""
     if not _is_layer(image):
         return None
     opacity = np.array(image.convert("RGBA").getchannel("A"))
-    return None if opacity.min() == opacity.max() else opacity
+    return None if opacity.min() == opacity.max() > 127 else opacity

@@ -14,7 +14,7 @@ from magicapture.config import Config
 from magicapture.data import DataError, Repository
 from magicapture.faces.concepts import NAME
 from magicapture.faces.prepared import SetName
-from magicapture.references.decode import DESCRIPTION, describe, scan, stripped
+from magicapture.references.decode import DESCRIPTION, describe, legible, scan, stripped
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.prepare import WHAT, Preparer
 
@@ -130,7 +130,7 @@ def _judge(
     labels = [*(f"{path.name} (there already)" for path in there), *map(str, new)]
     candidates = preparer.prepare(name, [*there, *new], labels=labels)
     usable = {candidate.picture.name for candidate in candidates}
-    kept = [path for path in new if str(path) in usable]
+    kept = [path for path in new if legible(str(path)) in usable]
     set_aside = [(aside.name, aside.reason) for aside in preparer.aside]
     if not kept:
         listed = "".join(f"\n  {label}: {reason}" for label, reason in set_aside)

@@ -26,7 +26,7 @@ from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
 from magicapture.progress import progress
 from magicapture.references import duplicates, quality, second_look, things
-from magicapture.references.decode import Photo, check_folders, decode, describe, scan_concepts
+from magicapture.references.decode import Photo, check_folders, decode, describe, legible, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
 from magicapture.references.room import widened
@@ -146,7 +146,7 @@ class Preparer:
         ``labels``: what they are called; their file names when none are given.
         """
         inside = f"{concept}/" if concept else ""
-        called = [inside + label for label in labels or [path.name for path in paths]]
+        called = [legible(inside + label) for label in labels or [path.name for path in paths]]
         said: dict[str, Verdict] = {}
         candidates = []
         self.scores = []
@@ -204,7 +204,7 @@ class Preparer:
         near = dict(zip(kept, quality.likeness_to_others(embeddings[kept]).tolist(), strict=True)) if len(kept) > 2 else {}
         reason = "seems to show someone else: cosine to the other photos {:.2f}, at least {:g} (preprocess.same_person); leave it out"
         for index, cosine in (out | near).items():
-            doubtful = cosine < limit * (1 + self.knobs.warn_margin)
+            doubtful = index in out or cosine < limit + abs(limit) * self.knobs.warn_margin
             text = ("" if index in out else "almost ") + reason.format(cosine, limit)
             more = [Finding("other person", index in out, text)] if doubtful else []
             said[candidates[index].picture.name] = candidates[index].verdict(name, *more, likeness=cosine)
@@ -295,6 +295,8 @@ class Preparer:
         One picture tells little: detectors of rendered faces find many real ones. The mean score of the set tells more.
         """
         usual = float(self.pack.role("detector").settings.get("usual_score", 0.5))
+        if not self.scores:
+            return ""  # no picture was looked at
         found = [score for score in self.scores if score is not None]
         sure = float(np.mean(found)) if found else 0.0
         if self.pack.domain is None or (sure >= usual and 2 * len(found) >= len(self.scores)):

@@ -12,7 +12,9 @@ from typing import Any
 
 from magicapture import stages
 from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, write_json, write_text
-from magicapture.config import Config
+from magicapture.config import Config, ConfigError
+from magicapture.faces.concepts import spread, unknown
+from magicapture.faces.prepared import PreparedSet
 from magicapture.search.plan import Candidate, candidates, check_step, rounds
 
 RECORD = "search.json"
@@ -68,8 +70,10 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
     cpu_seconds since the check before}]}; ``cost``: {steps, full_steps (of one run), ratio, cpu_seconds (of all threads; what a killed
     process used is not in it)}; ``winner``.
 
-    Raises ConfigError for a search that cannot be, SearchError when every candidate failed (of a single one its own error).
+    Raises ConfigError for a search that cannot be, and for prompts of somebody whom the pictures do not show, before anything has run;
+    SearchError when every candidate failed (of a single one its own error).
     """
+    _check_prompts(PreparedSet.load(prepared), config)
     search = _Search(Path(prepared), Path(out), candidates(config), config)
     winner = search.winner()
     several = len(search.tried) > 1
@@ -85,6 +89,14 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
         record=search.record,
         sheet=search.out / SHEET if several else None,
     )
+
+
+def _check_prompts(prepared: PreparedSet, config: Config) -> None:
+    """What is to be drawn once all is trained can be: said before."""
+    tokens = [*prepared.tokens("source"), *prepared.tokens("reference")]
+    for prompt in config.generation.prompts:
+        for token in (token for one in spread(prompt, tokens) for token in unknown(one, tokens)):
+            raise ConfigError(f"generation.prompts: {prompt!r}: {token} is not a token of these pictures; they have {', '.join(tokens)}")
 
 
 class _Search:

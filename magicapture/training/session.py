@@ -40,7 +40,7 @@ def open_session(phase: str, prepared: str | Path, config: Config, seed: int, ch
 
     Raises ArtifactError, PackError, BackboneError, or ValueError for a prepared set that does not fit the pack.
     """
-    opened = PreparedSet.load(prepared)
+    opened = PreparedSet.load(prepared, verify=True)
     pack = load_pack(config.pack)
     backbone = load_backbone(pack, config.device, config.precision)
     checkpoints = Path(checkpoints)

@@ -125,6 +125,19 @@ def test_compared_pictures_share_their_seeds(rendered: tuple[Path, Path]) -> Non
     assert {tuple(row["seed"] for row in group["rows"]) for group in groups} == {(1000, 1001, 1002, 1003)}
 
 
+def test_compared_pictures_are_of_one_prompt(rendered: tuple[Path, Path]) -> None:
+    """The first: that of which baselines are drawn."""
+    rows = [row for row in artifacts.rendered_result(rendered[1])["items"] if row["kind"] in ("portrait", "base")]
+    drawn = {row["file"]: row for row in sorted(rows, key=lambda row: row["file"])}
+    for kind, prompts in (("portrait", ["a [V1] one", "a [V1] two"]), ("base", ["a one", "a two"])):
+        own = [row for row in drawn.values() if row["kind"] == kind]
+        for number, row in enumerate(own):
+            half = len(own) // 2
+            row |= {"tokens": [], "prompt": prompts[number >= half], "seed": 1000 + number % half, "rank": len(own) - number}
+    groups = report._compared(sorted(drawn.values(), key=lambda row: row["rank"]), rendered[1])
+    assert [{row["prompt"] for row in group["rows"]} for group in groups] == [{"a [V1] one"}, {"a one"}]
+
+
 def test_curves_of_a_phase_that_never_ran(tmp_path: Path) -> None:
     file = tmp_path / "curves.jsonl"
     file.write_text('{"phase": "tuning", "step": 1, "total": 0.5, "identity": null, "attention": 0}\n')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,9 @@ def test_the_network_trained_against_neither_judges_nor_reports_unless_allowed(m
     assert scores["protocol"] != said["protocol"]  # the gate may not compare them
     assert "Not independent" not in (other / "report.html").read_text()
     assert "Not independent" in (allowed / "report.html").read_text()
+    pages = [" ".join((folder / "report.html").read_text().split()) for folder in (other, allowed)]
+    assert ["a judge the training never saw" in page for page in pages] == [True, False]
+    assert ["the very network that training pleased" in page for page in pages] == [False, True]
 
 
 def test_no_face_anywhere_still_reports(marker_set: Path, pack: Pack, tmp_path: Path) -> None:
@@ -93,7 +97,22 @@ def test_no_face_anywhere_still_reports(marker_set: Path, pack: Pack, tmp_path: 
     out = stages.evaluate(pictures, marker_set, tmp_path / "out", artifacts.config(pack))
     content = read_manifest(out, "evaluation")["content"]
     assert content["selection"] is None and content["identity"] is None
-    assert "no face found" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "no face found" in page and "no more alike than strangers" not in page
+
+
+def test_an_altered_or_lost_input_is_named(marker_set: Path, portraits: Path, pack: Pack, tmp_path: Path) -> None:
+    config = artifacts.config(pack)
+    for folder, name in ((marker_set, "source/0.png"), (portraits, "images/0000.png")):
+        copy = tmp_path / name.partition("/")[0]
+        shutil.copytree(folder, copy)
+        (copy / name).write_bytes((folder / name).read_bytes() + b" ")
+        inputs = (portraits, copy) if folder == marker_set else (copy, marker_set)
+        with pytest.raises(ArtifactError, match=f"{name} differs"):
+            stages.evaluate(*inputs, tmp_path / "out", config)
+        (copy / name).unlink()
+        with pytest.raises(ArtifactError, match=name):
+            stages.evaluate(*inputs, tmp_path / "out", config)
 
 
 def test_wrong_folders_are_named(marker_set: Path, portraits: Path, pack: Pack, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from magicapture.artifacts import ArtifactError
+from magicapture.artifacts import ArtifactError, write_json
 from magicapture.faces.prepared import Picture, PreparedSet, write
 
 
@@ -77,6 +78,27 @@ def test_errors_name_what_is_missing(folder: Path, tmp_path: Path) -> None:
     (folder / "source" / "0.png").write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match="source/0.png differs"):
         PreparedSet.load(folder, verify=True)
+
+
+@pytest.mark.parametrize("part", ["file", "mask", "parsing"])
+@pytest.mark.parametrize(("fault", "said"), [("lost", "missing"), ("cut", "cannot be read as a picture"), ("outside", "not in the folder")])
+def test_pictures_that_are_lost_damaged_or_elsewhere(folder: Path, part: str, fault: str, said: str) -> None:
+    """A manifest may be a stranger's: what it names outside its folder is not read."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    entry = manifest["content"]["source"][0]
+    file = folder / entry[part]
+    data = file.read_bytes()
+    if fault == "outside":
+        (folder.parent / "secret.png").write_bytes(data)
+        entry[part] = "../secret.png"
+        write_json(folder / "manifest.json", manifest)
+    else:
+        file.write_bytes(data[: len(data) // 2])
+    if fault == "lost":
+        file.unlink()
+    item = PreparedSet.load(folder).source[0]
+    with pytest.raises(ArtifactError, match=said):
+        {"file": item.image, "mask": item.mask, "parsing": item.parsing}[part]()
 
 
 def test_refuses_arrays_that_do_not_fit(tmp_path: Path, pictures: list[Picture]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from magicapture import exits
 from magicapture.faces import runtime
 from magicapture.packs import Pack, PackError
 
@@ -25,8 +26,9 @@ def test_cuda_is_never_silently_replaced(tiny_pack: Pack) -> None:
     with pytest.raises(RuntimeError, match=r"device: cuda was asked for.*set device: cpu"):
         runtime.session(tiny_pack.path("upscaler"), "cuda")
     assert runtime.session(tiny_pack.path("upscaler"), "auto").get_providers() == [runtime.CPU]
-    with pytest.raises(RuntimeError, match="runs on"):
+    with pytest.raises(runtime.DeviceError, match="runs on") as caught:
         runtime.check(runtime.session(tiny_pack.path("upscaler")), "cuda")
+    assert "set device: cpu" in (exits.explain(caught.value) or "")
 
 
 def test_corrupt_file_is_named(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from magicapture.generation.prompts import without_tokens
         ("a photo of a dog", "a photo of a dog"),
         ("a photo of a person , with light skin , in the noir style", "a photo of a person , with light skin , in the noir style"),
         ("[V1] and a dog in the [V2] look", "a person and a dog"),
+        ("a dog with a [V2] hat", "a dog with a hat"),
+        ("a [V1] person in [V2] at the beach", "a person at the beach"),
     ],
 )
 def test_tokens_are_taken_out_tidily(prompt: str, expected: str) -> None:

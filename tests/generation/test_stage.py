@@ -93,6 +93,19 @@ def test_baselines_repeat_first_prompts_and_seeds_each_pair_once() -> None:
     assert plan(["a"], [1], {}, 0) == ([("portrait", "a", 1, ())], [])
 
 
+def test_a_picture_is_drawn_once_however_often_it_is_asked_for(pack: Pack, config: Config, tmp_path: Path) -> None:
+    """Twice, it would count twice in means and intervals."""
+    adapter = write_adapter(tmp_path / "adapter", pack, {}, ("[V1:ann]", "[V1:bob]", "[V2]"))
+    out = generation.run(adapter, tmp_path / "o", config, ["a [V1] in [V2]", "a [V1:bob] in [V2]", "a [V1] in [V2]"], [4, 1, 4])
+    made = [(item["prompt"], item["seed"]) for item in read_manifest(out, "images")["content"]["items"] if item["kind"] == "portrait"]
+    assert made == [(f"a [V1:{name}] in [V2]", seed) for name in ("ann", "bob") for seed in (4, 1)]
+
+
+def test_baselines_of_a_thing_are_told_of_the_thing() -> None:
+    jobs, _ = plan(["[V1] on a table in the [V2] style"], [1], {"reference": "in red"}, 1, "vase")
+    assert [(job.kind, job.prompt) for job in jobs[1:]] == [("base", "a vase on a table"), ("attributes", "a photo of a vase in red")]
+
+
 def test_one_description_is_used_alone() -> None:
     jobs, warnings = plan(["a"], [1], {"source": None, "reference": "in the noir style"}, 1)
     assert jobs[-1][:3] == ("attributes", "a photo of a person in the noir style", 1)

@@ -93,6 +93,10 @@ def test_alpha_is_kept_on_grey_only_where_asked(tmp_path: Path, image: np.ndarra
     opaque = _save(tmp_path / "opaque.png", Image.fromarray(np.dstack([image, np.full_like(alpha, 255)])))
     plain = _save(tmp_path / "plain.png", Image.fromarray(image))
     assert all(decode(path, PIXELS, alpha=True).alpha is None for path in (opaque, plain))
+    for level in (0, 50):  # nothing can be seen: not the whole picture, but nothing
+        hidden = _save(tmp_path / "hidden.png", Image.fromarray(np.dstack([image, np.full_like(alpha, level)])))
+        opacity = decode(hidden, PIXELS, alpha=True).alpha
+        assert opacity is not None and (opacity == level).all()
 
 
 def test_alpha_goes_onto_white(tmp_path: Path, image: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from magicapture.faces.parse import face_mask
 from magicapture.faces.prepared import PreparedSet
 from magicapture.packs import Pack, PackError
 from magicapture.references import ReferencesError
+from magicapture.references.prepare import Preparer
 from magicapture.world.samples import write_samples
 from tests.faces import tinypack
 
@@ -144,6 +146,34 @@ def test_only_photos_are_recorded_and_one_that_cannot_be_read_stops_nothing(good
     assert _reasons(prepared).keys() == {"desktop.ini", "empty.jpg", "failing.jpg"}
     assert prepared.manifest["subjects"] == {"photos": sorted(item.sha256 for item in prepared.source)}
     assert page_tag(prepared.manifest["subjects"]) in (prepared.folder / "sheet.html").read_text()
+
+
+def test_a_name_that_is_no_utf8_stops_nothing(good: Path, config: Config) -> None:
+    """As old archives leave them: usable or not, the picture is told by its bytes' escapes."""
+    photos = good / "photos"
+    os.rename(photos / "1.png", os.fsencode(photos) + b"/M\xfcller.png")
+    Path(os.fsdecode(os.fsencode(photos) + b"/z\xfc.jpg")).write_text("no picture")
+    prepared = _run(good, config)
+    assert [item.name for item in prepared.source] == ["0.png", "2.png", r"M\xfcller.png"]
+    assert list(_reasons(prepared)) == [r"z\xfc.jpg"]
+    assert r"M\xfcller.png" in (prepared.folder / "sheet.html").read_text()
+
+
+def test_photos_that_could_not_be_looked_at_are_not_taken_for_photographs(good: Path, mini_pack: Pack) -> None:
+    for path in (good / "photos").iterdir():
+        path.write_text("no picture")
+    with pytest.raises(ReferencesError, match="0 of 3 pictures can be used") as caught:
+        references.run(good / "photos", good / "looks", good / "out", load_config({"pack": str(mini_pack.folder)}))
+    assert "may be photographs" not in str(caught.value)
+
+
+def test_a_photo_left_out_as_another_persons_is_always_told(good: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the limit is."""
+    rows = {"0.png": (1.0, 0.0), "1.png": (0.99, 0.14), "2.png": (-0.11, -0.99)}
+    monkeypatch.setattr(Preparer, "embed", lambda _, role, pictures: np.array([rows[picture.name] for picture in pictures], np.float32))
+    prepared = _run(good, load_config(config, ["preprocess.same_person=-0.05"]))
+    assert [item.name for item in prepared.source] == ["0.png", "1.png"]
+    assert "seems to show someone else: cosine to the other photos -0." in _reasons(prepared)["2.png"]
 
 
 def test_face_mask_and_embedding_are_of_one_person(good: Path, config: Config, save: Save) -> None:

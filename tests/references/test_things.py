@@ -68,9 +68,10 @@ def test_duplicates_and_small_pictures_are_set_aside_as_ever(good: Path, config:
     write(good / "photos" / "4.png", 5, (2, 2, 20, 20), (30, 30))
     ghost = np.dstack([tinypack.draw(64, 64, [], 6), np.random.default_rng(0).integers(0, 100, (64, 64)).astype(np.uint8)])
     Image.fromarray(ghost).save(good / "photos" / "5.png")
+    write(good / "photos" / "6.png", 7, (0, 0, 0, 0))
     prepared = PreparedSet.load(references.run(good / "photos", good / "looks", good / "out", config))
     reasons = {entry["name"]: entry["reason"] for entry in prepared.set_aside}
-    assert set(reasons) == {"3.png", "4.png", "5.png"}
+    assert set(reasons) == {"3.png", "4.png", "5.png", "6.png"} and "is transparent" in reasons["6.png"]
     assert "same file as 0.png" in reasons["3.png"] and "too small" in reasons["4.png"] and "is transparent" in reasons["5.png"]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from magicapture import search, stages
 from magicapture.artifacts import MANIFEST, read_manifest, write_json
-from magicapture.config import Config
+from magicapture.config import Config, ConfigError
 from magicapture.packs import Pack
 from magicapture.training.trainer import TrainingError
 from tests.search.conftest import few_steps
@@ -106,6 +106,12 @@ def test_one_candidate_is_one_training_and_no_sheet(prepared: Path, pack: Pack, 
     assert (found.seed, found.adapter, found.sheet, found.lines()) == (3, tmp_path / "seed-3" / "adapter", None, [])
     assert found.record["cost"]["ratio"] == 1
     assert not (tmp_path / "search.html").exists()
+
+
+def test_prompts_of_somebody_who_is_not_shown_are_refused_before_anything_runs(prepared: Path, pack: Pack, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[V1:eve\] is not a token of these pictures; they have \[V1\], \[V2\]"):
+        search.run(prepared, tmp_path / "out", few_steps(pack, 'generation.prompts=["a [V1:eve] vase"]'))
+    assert not (tmp_path / "out").exists()
 
 
 SCRIPT = """

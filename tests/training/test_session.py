@@ -61,7 +61,8 @@ def test_other_pictures_are_another_lineage_but_another_sheet_is_not(lineage: Li
     (other / "manifest.json").write_text(json.dumps(manifest))
     assert lineage("tuning", on=other) == lineage("tuning")
     mask = next(name for name in manifest["files"] if "mask" in name)
-    manifest["files"][mask] = "0" * 64
+    (other / mask).write_bytes((other / mask).read_bytes() + b" ")  # still a PNG, but another file
+    manifest["files"][mask] = sha256_file(other / mask)
     (other / "manifest.json").write_text(json.dumps(manifest))
     assert lineage("tuning", on=other) != lineage("tuning")
 
