@@ -220,6 +220,7 @@ def submit(
         given = dict(name=name, photos=photos, looks=looks, preset=preset, seeds=seeds, set=set_ or [], always=always)
         orders = runs.read_orders(parameters, **given)
         values, started = read_cluster(cluster, gpu_type=gpu_type), {}
+        runs.check(orders, values)
         pipeline, server = portraits(values), remote.Server(host)
         for run_name, run_id, new in runs.submit(server, pipeline, orders, experiment, values.service_account):
             started[run_name] = run_id
@@ -265,6 +266,7 @@ def schedule(
         if len(orders) > 1 or not orders[0].name:
             raise ConfigError(f"a schedule has one name and one set of parameters: given {len(orders)}, named {orders[0].name!r}")
         values, server = read_cluster(cluster, gpu_type=gpu_type), remote.Server(host)
+        runs.check(orders, values)
         done = schedules.schedule(server, portraits(values), values, orders[0], experiment, trigger)
         typer.echo(f"{orders[0].name}  {done}")
 

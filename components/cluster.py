@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kfp import dsl, kubernetes
 
-from components.values import CHECKPOINTS, NEEDS, Cluster
+from components.values import CHECKPOINTS, Cluster, processors
 
 VOLUME = "magicapture-checkpoints"  # manifests/base/runs/checkpoints.yaml
 SETTINGS = "magicapture-settings"  # manifests/base/runs/settings.yaml
@@ -39,9 +39,11 @@ def place(task: dsl.PipelineTask, cluster: Cluster | None, display: str, *, cach
     if cluster is None:
         return task
     name = task.name.partition("-")[0]
-    needs = NEEDS[name] if name not in cluster.stages else cluster.stages[name].over(NEEDS[name])
+    needs = cluster.needs(name)
     accelerated = needs.gpu and bool(cluster.gpu_type)
     task.set_display_name(display).set_container_image(cluster.image(needs.image, gpu=accelerated))
+    # torch and onnxruntime count the node's processors, not the pod's share: their threads would wait for one another.
+    task.set_env_variable("OMP_NUM_THREADS", str(processors(needs.cpu)))
     task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu).set_memory_request(needs.memory).set_memory_limit(needs.memory)
     kubernetes.set_timeout(task, round(needs.hours * 3600))
     if name != "close":  # an exit task takes no retry policy of its own

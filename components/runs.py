@@ -17,7 +17,7 @@ from kfp.dsl.base_component import BaseComponent
 from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
 
 from components.remote import Server, ServerError
-from components.values import NEEDS
+from components.values import NEEDS, Cluster
 from magicapture.config import ConfigError
 from magicapture.registry.runs import read_config, read_seeds
 
@@ -82,6 +82,12 @@ def _order(name: str, photos: str, looks: str, preset: str, seeds: Any, set: Any
     knobs = _knobs(preset, tuple(set))
     parameters = {"photos": photos, "looks": looks, "config": knobs, "seeds": [str(seed) for seed in numbers], "always": always}
     return Order(name.strip(), parameters)
+
+
+def check(orders: Sequence[Order], cluster: Cluster) -> None:
+    """Raise ConfigError for an order that the cluster's stages could not follow (``Cluster.check``)."""
+    for order in orders:
+        cluster.check(read_config(order.parameters["config"], ()))
 
 
 @lru_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from components.images import REGISTRY, TAG
-from magicapture.config import ConfigError, Section
+from magicapture.config import Config, ConfigError, Section
 from magicapture.mappings import read_mapping
 
 CHECKPOINTS = "/checkpoints"
@@ -19,6 +20,13 @@ Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGT]i?)?$")]
 # What NVIDIA's device plugin offers: whole cards, cards shared in time, and slices. The GPU images are CUDA's.
 ACCELERATORS = r"nvidia\.com/(gpu|mig-\d+g\.\d+gb(\.me)?)(\.shared)?"
+# The stages that run networks.
+NETWORKS = ("preprocess", "inversion", "tuning", "generation", "postprocessing", "evaluation")
+
+
+def processors(cpu: str) -> int:
+    """Whole processors in Kubernetes' notation ("2", "500m", "1.5"), at least one."""
+    return max(1, math.ceil(float(cpu.removesuffix("m")) / (1000 if cpu.endswith("m") else 1)))
 
 
 class Needs(Section):
@@ -39,6 +47,7 @@ class Change(Section):
     memory: Quantity | None = Field(None, description="Memory.")
     hours: float | None = Field(None, gt=0, le=240, description="Time limit of one try.")
     retries: int | None = Field(None, ge=0, le=20, description="Tries after the first.")
+    gpu: bool | None = Field(None, description="Whether it runs on the accelerator where there is one; there are images for it.")
 
     def over(self, needs: Needs) -> Needs:
         """The needs with what is said here in place of the default."""
@@ -111,7 +120,23 @@ class Cluster(Section):
         unknown = sorted(set(self.stages) - set(NEEDS))
         if unknown:
             raise ValueError(f"stages: {', '.join(unknown)} is none; there are {', '.join(NEEDS)}")
+        bare = sorted(stage for stage, change in self.stages.items() if change.gpu and stage not in NETWORKS)
+        if bare:
+            raise ValueError(f"stages.{bare[0]}.gpu: {bare[0]} runs no network; on an accelerator can be {', '.join(NETWORKS)}")
         return self
+
+    def needs(self, stage: str) -> Needs:
+        """What a stage asks for here."""
+        return self.stages[stage].over(NEEDS[stage]) if stage in self.stages else NEEDS[stage]
+
+    def check(self, config: Config) -> None:
+        """Raise ConfigError for a ``device: cuda`` that a stage without an accelerator could not obey."""
+        bare = [stage for stage in NETWORKS if not (self.gpu_type and self.needs(stage).gpu)]
+        if config.device == "cuda" and bare:
+            raise ConfigError(
+                f"device: cuda, but {', '.join(bare)} would have no accelerator: leave device: auto, by which a stage uses what it has, or "
+                "give them one in the cluster's file (gpu_type, and of a stage `stages: {NAME: {gpu: true}}`)"
+            )
 
     def label(self) -> str:
         """What tells the pipelines of one commit apart: the accelerator in words, and a hash of whatever else is not as by default."""

@@ -81,6 +81,8 @@ def _tell(plan: Plan, report: Report | None) -> None:
         _some([f"{path}  {kind}" for path, kind in plan.paths.items()], "")
         if plan.tracked:
             _some([f"{name} version {number}" for name, number in plan.tracked.versions], "Model versions:")
+            _some(plan.tracked.registered, "Registered models, which go whole:")
+            _some(plan.tracked.runs, "Runs of MLflow:")
         _some(
             [f"{path}  {where}" for path, where in plan.mentions],
             "What may be this person's (the name stands in it, or photos are shared) is not known to be, and stays; look at it:",

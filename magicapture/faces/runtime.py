@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from pathlib import Path
 
 import onnxruntime
@@ -16,11 +18,12 @@ class DeviceError(RuntimeError):
     """The device that was asked for is not to be had: says why, and what to do."""
 
 
+SMALL = 16 << 20  # bytes
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 def options(threads: int = 1) -> onnxruntime.SessionOptions:
-    """Session options with ``threads`` intra-op threads: the small models here run faster on one than on many."""
+    """Session options with ``threads`` intra-op threads."""
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = threads
     chosen.inter_op_num_threads = 1
@@ -40,11 +43,22 @@ def providers(device: str = "cpu") -> list[str]:
     return [CPU]
 
 
-def session(path: str | Path, device: str = "cpu", threads: int = 1) -> onnxruntime.InferenceSession:
-    """Load an ONNX file. Raises PackError for a file that is no model, DeviceError when ``device`` "cuda" was not obtained."""
+def threads_for(path: Path) -> int:
+    """One for a small network, which is faster so; for a large one as many as this process is meant to use (OMP_NUM_THREADS, else all)."""
+    if not path.is_file() or path.stat().st_size < SMALL:
+        return 1
+    told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))
+    return int(told[0]) if told else os.cpu_count() or 1
+
+
+def session(path: str | Path, device: str = "cpu", threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Load an ONNX file; ``threads`` None: :func:`threads_for` it.
+
+    Raises PackError for a file that is no model, DeviceError when ``device`` "cuda" was not obtained.
+    """
     wanted = providers(device)
     try:
-        made = onnxruntime.InferenceSession(str(path), sess_options=options(threads), providers=wanted)
+        made = onnxruntime.InferenceSession(str(path), sess_options=options(threads or threads_for(Path(path))), providers=wanted)
     except Exception as error:  # onnxruntime's own exception classes share no public base
         raise PackError(f"{path} is not a usable ONNX model ({error}); restore the file, then `magicapture packs verify`") from error
     check(made, device)

@@ -147,10 +147,20 @@ class Pack(BaseModel):
 
     def digest(self, *roles: str) -> str:
         """16 hex digits over recorded sha256 and settings of the named roles; where none is named, of all, and the pack's resolutions: the
-        pack's part of a lineage key. Raises PackError for a role the pack lacks."""
-        parts = {name: self.role(name).model_dump(mode="json", include={"sha256", "settings"}) for name in roles or self.roles}
+        pack's part of a lineage key. Of a file laid down by hand whose sha256 nobody recorded, that of what lies there counts.
+        Raises PackError for a role the pack lacks."""
+        parts = {name: self._identity(name) for name in roles or self.roles}
         whole = {} if roles else {"resolution": self.resolution, "attention_resolution": self.attention_resolution}
         return _short([parts, whole])
+
+    def _identity(self, name: str) -> dict[str, Any]:
+        role = self.role(name)
+        data = role.model_dump(mode="json", include={"sha256", "settings"})
+        if role.by_hand:
+            files = self.files(name) or {role.path: self.folder / role.path}
+            laid = {file: path for file, path in files.items() if role.sha256.get(file) is None and path.is_file()}
+            data["sha256"] |= {file: _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size) for file, path in laid.items()}
+        return data
 
     def weights_digest(self) -> str:
         """16 hex digits over every recorded sha256 alone: ``pack_digest`` of artifacts without ``diffusion_digest``, and of benchmarks."""

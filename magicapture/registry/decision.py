@@ -27,6 +27,7 @@ from magicapture.registry.models import (
     history,
     keep_scores,
     no_challenger,
+    paths_of,
     scores_of,
     versions,
 )  # fmt: skip
@@ -208,6 +209,8 @@ def _score_champion(
     tracker: Tracker, champion: ModelVersion, scores: Scores, config: Config, prepared: Path, score_again: ScoreAgain
 ) -> str:
     """Draw and score the champion's portraits as the candidate's were, and keep the scores with it. Returns why it failed, or ""."""
+    if not paths_of(tracker, champion.run_id):
+        return "MLflow has its run no more (or never had), and scores are kept there; `registry promote --force` replaces it by hand"
     prompts, seeds = sorted({prompt for prompt, _ in scores.portraits}), sorted({seed for _, seed in scores.portraits})
     logger.info("version %s of %s, the champion, is scored again under protocol %s", champion.version, champion.name, scores.protocol)
     with tempfile.TemporaryDirectory() as folder:
@@ -264,7 +267,7 @@ def _config(tracker: Tracker, entry: ModelVersion, policy: Mapping[str, object] 
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder:
-        if not _carries(tracker, entry.run_id, "config.yaml"):
+        if "config.yaml" not in paths_of(tracker, entry.run_id):
             raise RegistryError(
                 f"version {entry.version} of {entry.name} carries no config.yaml: it was not registered by MagiCapture; use --force"
             )
@@ -275,18 +278,6 @@ def _config(tracker: Tracker, entry: ModelVersion, policy: Mapping[str, object] 
     if policy is not None:
         data.setdefault("promotion", {})["policy"] = dict(policy)
     return load_config(data)
-
-
-def _carries(tracker: Tracker, run: str | None, name: str) -> bool:
-    """Whether a run has such an artifact; a store that does not answer is no answer, and raises."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(run) and any(entry.path == name for entry in tracker.client.list_artifacts(run))
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
 
 
 def read_policy(file: Path) -> dict[str, object]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BACKEND = "MLFLOW_BACKEND_STORE_URI"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 PAGE = 1000
+ERASED = "erased"  # what a run is called while its tags go one by one
 
 
 @dataclass
@@ -74,7 +75,8 @@ def find_tracked(subject: str, made: Iterable[str] = (), runs: Iterable[str] = (
                 found.versions.append((entry.name, str(entry.version)))
             else:
                 others.add(entry.name)
-        of_name = {name for name in empty if subject != UNNAMED and name.split(".")[-2:-1] == [subject]}
+        prefixes = {Config().promotion.model_name, *(run.data.params.get("promotion.model_name", "") for run in everything.values())}
+        of_name = {name for name in empty if subject != UNNAMED and name.rpartition(".")[0] in {f"{one}.{subject}" for one in prefixes}}
         found.registered = sorted({name for name, _ in found.versions} - others | of_name)
     return found
 
@@ -188,14 +190,17 @@ def _versions(tracker: Tracker) -> Iterator[ModelVersion]:
 
 
 def _whose(run: Run) -> list[str]:
-    """By its tag; of a run from before there was one by its knobs."""
-    tagged = _names(run.data.tags.get(SUBJECTS))
+    """By its tag; of a run from before there was one by its knobs. A stranger's run of such a tag has none of our lineage."""
+    ours = "lineage" in run.data.tags or run.info.run_name == ERASED
+    tagged = _names(run.data.tags.get(SUBJECTS)) if ours else None
     named = run.data.params.get("promotion.subject", UNNAMED)
     return tagged if tagged is not None else [named] if named != UNNAMED else []
 
 
 def _version_is_of(entry: ModelVersion, subject: str) -> bool:
-    """By its tag; of one from before there was one by its model's name, <model_name>.<subject>.<style>."""
+    """By its tag; of one from before there was one by its model's name, <model_name>.<subject>.<style>. A stranger's has no lineage."""
+    if "lineage" not in entry.tags:
+        return False
     tagged = _names(entry.tags.get(SUBJECTS))
     return subject in tagged if tagged is not None else subject != UNNAMED and entry.name.split(".")[-2:-1] == [subject]
 
@@ -212,7 +217,7 @@ def _names(text: str | None) -> list[str] | None:
 def _drop_version(tracker: Tracker, name: str, number: str) -> None:
     """Tags first: MLflow keeps those of a deleted version."""
     entry = tracker.client.get_model_version(name, number)
-    for tag in entry.tags:
+    for tag in sorted(entry.tags, key=lambda tag: tag == "lineage"):  # by which, and its name, it is found again
         tracker.client.delete_model_version_tag(name, number, tag)
     tracker.client.delete_model_version(name, number)
 
@@ -236,7 +241,7 @@ def _drop_run(tracker: Tracker, run: str) -> None:
         raise
     _drop_artifacts(entry.info.artifact_uri, run)
     if entry.info.lifecycle_stage == "active":
-        tracker.client.update_run(run, name="erased")
+        tracker.client.update_run(run, name=ERASED)
         for tag in sorted(entry.data.tags, key=lambda tag: tag in (SUBJECTS, "mlflow.parentRunId")):
             if tag not in ("mlflow.runName", "mlflow.user", SUBJECTS, "mlflow.parentRunId"):
                 tracker.client.delete_tag(run, tag)

@@ -18,7 +18,7 @@ from magicapture.data.address import shown
 from magicapture.registry.card import card
 from magicapture.registry.gate import Scores, read_scores
 from magicapture.registry.lock import Lock, ensure
-from magicapture.registry.tracking import RegistryError, Tracker
+from magicapture.registry.tracking import RegistryError, Tracker, patient
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -112,13 +112,28 @@ def scores_of(tracker: Tracker, entry: ModelVersion, protocol: str) -> Scores | 
     """A version's scores under a protocol, or None where it was never scored under that."""
     import mlflow
 
-    if protocol not in {Path(file.path).name for file in tracker.client.list_artifacts(entry.run_id, "scores")}:
+    if protocol not in {Path(path).name for path in paths_of(tracker, entry.run_id, "scores")}:
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = mlflow.artifacts.download_artifacts(
             run_id=entry.run_id, artifact_path=f"scores/{protocol}/scores.json", dst_path=folder, tracking_uri=tracker.uri
         )
         return read_scores(path)
+
+
+def paths_of(tracker: Tracker, run: str | None, folder: str | None = None) -> list[str]:
+    """What a run has in a folder; nothing where there is no such run: a version may be of none, and `mlflow gc` removes them.
+
+    A store that does not answer is no answer, and raises.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return [str(file.path) for file in tracker.client.list_artifacts(run, folder)] if run else []
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise
 
 
 def keep_scores(tracker: Tracker, run: str, evaluation: Path) -> None:
@@ -157,9 +172,9 @@ def register(
         for path in (knobs, Path(folder) / "card.md", candidate["evaluation"] / "report.html"):
             tracker.client.log_artifact(run, str(path))
         keep_scores(tracker, run, candidate["evaluation"])
-        for picture in _best(candidate["evaluation"]):
-            tracker.client.log_artifact(run, str(picture), "portraits")
-        with mlflow.start_run(run_id=run):
+        with mlflow.start_run(run_id=run), patient():
+            for picture in _best(candidate["evaluation"]):
+                tracker.client.log_artifact(run, str(picture), "portraits")
             info = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(CODE),
@@ -177,11 +192,12 @@ def _best(evaluation: Path) -> list[Path]:
 
 
 def _requirements() -> list[str]:
-    """Exact pins of what is installed here; a package that this image lacks is named without a version."""
+    """Exact pins of what is installed here; a package that this image lacks is named without a version, MagiCapture not at all."""
     pins = []
     for package in REQUIREMENTS:
         try:
             pins.append(f"{package}=={version(package).partition('+')[0]}")
         except PackageNotFoundError:
-            pins.append(package)
+            if package != "magicapture":  # in an image; whatever is called so elsewhere is not ours
+                pins.append(package)
     return pins

@@ -26,6 +26,7 @@ from magicapture.registry.runs import JOB_TAG
 from magicapture.registry.tracking import Tracker, TrackingDown
 
 OUTBOX = "outbox"
+HOLDER_TAG = "promotion.of"  # of the run that holds a version: its parent and the hash of its weights
 TAG_LENGTH = 8000  # MLflow's limit for a run's tag
 Given = str | Path | Mapping[str, str | Path]
 
@@ -196,7 +197,7 @@ def _send(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain |
     name, lineage = model_name(config), batch.tags["lineage"]
     tracker = Tracker.connect()
     with tracker.guarded():
-        parent = batch.run or tracker.open_run(f"{config.promotion.subject} {lineage[:8]}", batch.tags)
+        parent = batch.run or _parent(tracker, batch, f"{config.promotion.subject} {lineage[:8]}")
         runs = {record.name: tracker.log_stage(parent, record, batch.tags) for record in batch.stages}
         best = batch.candidates[batch.best]
         with model_lock(name, tracker.uri, config.promotion.lock_wait):
@@ -207,8 +208,10 @@ def _send(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain |
                 origins = {f"{stage}.run": runs[f"{stage} seed {best.seed}"] for stage in ("tuning", "evaluation")}
                 own = {"seed": best.seed, WEIGHTS: weights, CANDIDATES: str(len(batch.candidates))}
                 tags = {**batch.tags, **best.scores.tags(), **origins, **own}
-                holder = tracker.client.create_run(tracker.experiment, run_name="promotion", tags={**tags, "mlflow.parentRunId": parent})
-                version = register(tracker, name, best.folders, config, str(holder.info.run_id), tags, best.scores)
+                cut_short = tracker.find_runs(HOLDER_TAG, f"{parent} {weights}")
+                held = {**tags, "mlflow.parentRunId": parent, HOLDER_TAG: f"{parent} {weights}"}
+                holder = cut_short[0] if cut_short else tracker.open_run("promotion", held)
+                version = register(tracker, name, best.folders, config, holder, tags, best.scores)
         decision = decide(tracker, name, version, best.scores, config, best.folders.get("prepared"), score_again)
         reason = decision.reason
         if known and decision.previous != version:
@@ -223,6 +226,13 @@ def _send(batch: Batch, config: Config, closing: bool, score_again: ScoreAgain |
         "model": name, "version": version, "champion": decision.champion, "outcome": decision.outcome, "reason": reason,
         "previous": decision.previous, "run": parent,
     }  # fmt: skip
+
+
+def _parent(tracker: Tracker, batch: Batch, name: str) -> str:
+    """The run that an earlier attempt at the same has opened and not ended; else a new one."""
+    tag = JOB_TAG if JOB_TAG in batch.tags else "lineage"
+    left = tracker.find_runs(tag, batch.tags[tag], parents=True, running=True)
+    return left[0] if left else tracker.open_run(name, batch.tags)
 
 
 def _listed(batch: Batch) -> list[dict[str, Any]]:

@@ -81,11 +81,12 @@ def resolve(
 
 
 def close(job: str, state: str) -> None:
-    """End the parent run of a pipeline run with the pipeline's final state (SUCCEEDED, FAILED or CANCELLED)."""
+    """End the parent run of a pipeline run with the pipeline's final state (SUCCEEDED, FAILED or CANCELLED), and children that were cut
+    short; those that ended keep their own."""
     try:
         tracker = Tracker.connect()
         with tracker.guarded():
-            for run in tracker.find_runs(JOB_TAG, job):
+            for run in {*tracker.find_runs(JOB_TAG, job, parents=True), *tracker.find_runs(JOB_TAG, job, running=True)}:
                 tracker.close_run(run, STATUSES.get(state, "FAILED"))
     except TrackingDown as error:
         logger.warning("%s. The parent run could not be closed.", error)

@@ -10,6 +10,7 @@ import base64
 import http.client
 import logging
 import os
+import ssl
 import urllib.error
 import urllib.request
 import warnings
@@ -37,6 +38,8 @@ QUICK = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+# For what carries files: a server answers only once it has put a whole one into its own store.
+PATIENT_SECONDS = 900
 METRICS_A_BATCH = 1000  # MLflow's limits for one log_batch
 PARAMS_A_BATCH = 100
 PARAM_LENGTH = 6000
@@ -108,10 +111,11 @@ class Tracker:
         run = self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
         return str(run.info.run_id)
 
-    def find_runs(self, tag: str, value: str) -> list[str]:
-        """Ids of the runs that carry a tag, newest first."""
-        runs = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time DESC"])
-        return [str(run.info.run_id) for run in runs]
+    def find_runs(self, tag: str, value: str, *, parents: bool = False, running: bool = False) -> list[str]:
+        """Ids of the runs that carry a tag, newest first; with ``parents`` those that are nobody's child, with ``running`` not ended."""
+        state = " and attributes.status = 'RUNNING'" if running else ""
+        runs = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'{state}", order_by=["attributes.start_time DESC"])
+        return [str(run.info.run_id) for run in runs if not (parents and "mlflow.parentRunId" in run.data.tags)]
 
     def close_run(self, run: str, status: str) -> None:
         """End a run with an MLflow status: FINISHED, FAILED or KILLED."""
@@ -133,7 +137,8 @@ class Tracker:
         self.log_params(run, record.params)
         self.log_metrics(run, record.metrics, record.time_ms)
         for name in record.files:
-            self.client.log_artifact(run, str(record.folder / name), str(Path(name).parent) if "/" in name else None)
+            with patient():
+                self.client.log_artifact(run, str(record.folder / name), str(Path(name).parent) if "/" in name else None)
         self.client.set_tag(run, "made", record.made)
         self.client.set_terminated(run, "FINISHED", end_time=record.time_ms)
         self.client.set_tag(parent, f"made.{record.name}", run)
@@ -200,6 +205,8 @@ def _probe(uri: str) -> None:
             return
         reason = str(error)
     except (OSError, http.client.HTTPException, ValueError) as error:  # the last two: an address that is none
+        if isinstance(getattr(error, "reason", error), ssl.SSLError):  # it lives: MLflow has settings of its own for whom to trust
+            return
         reason = str(error)
     raise TrackingDown(f"tracking server {shown(uri)} does not answer ({reason}); check MLFLOW_TRACKING_URI and the server")
 
@@ -220,6 +227,20 @@ def _artifacts(uri: str) -> str | None:
     """Artifacts of a sqlite store lie beside the database; a server keeps its own."""
     file = sqlite_file(uri)
     return None if file is None else (file.resolve().parent / "mlartifacts").as_uri()
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Inside, a server has ``PATIENT_SECONDS`` for an answer, unless the user said how many."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    before = os.environ.get(name)
+    if before == QUICK[name]:
+        os.environ[name] = str(PATIENT_SECONDS)
+    try:
+        yield
+    finally:
+        if before == QUICK[name]:
+            os.environ[name] = before
 
 
 @contextmanager

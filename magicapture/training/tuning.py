@@ -60,8 +60,7 @@ def run(
     trained = trained_against(pack, config.tuning.recogniser) if _uses_identity(config.tuning) else None
     # The judge picks the best step, and evaluation would refuse what hours of training have made.
     require_independent(pack, trained, config.evaluation.allow_trained_network)
-    # Files laid down by hand may have no sha256 in pack.yaml, so that the pack's digest does not see them.
-    more = (adapters.tensor_hash(start), f"threads {config.training.threads}", json.dumps(trained))
+    more = (adapters.tensor_hash(start), f"threads {config.training.threads}")
     with fixed_threads(config.training.threads) as threads:
         session = open_session("tuning", prepared, config, seed, checkpoints, *more)
         _check_pack(inverted["content"], session, Path(tokens))

@@ -172,6 +172,14 @@ def test_a_token_that_expires_meanwhile_is_said(kfp: KfpServer, client: Server, 
         waited(kfp, client, portraits, "a")
 
 
+@pytest.mark.parametrize("command", ["submit", "schedule"])
+def test_a_device_that_a_stage_would_not_have_is_refused_before_anything_is_sent(command: str, kfp: KfpServer) -> None:
+    more = ["--name", "anna", "--every", "12h"] if command == "schedule" else []
+    given = ["--photos", "/p", "--looks", "/l", "--set", "device=cuda", "--gpu-type", "nvidia.com/gpu", *more]
+    result = CliRunner().invoke(pipeline.app, [command, "--host", kfp.host, *given])
+    assert result.exit_code != 0 and "preprocess, postprocessing, evaluation would have no accelerator" in str(result.exception)
+
+
 @pytest.mark.parametrize(("end", "code"), [(("SUCCEEDED", {}, ""), 0), (FAILED, 1)])
 def test_the_commands_exit_code_is_the_runs(end: tuple, code: int, kfp: KfpServer, tmp_path: Path) -> None:
     kfp.progress = [RUNNING, end]

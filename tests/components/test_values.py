@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.values import NEEDS, Cluster, read_cluster
-from magicapture.config import ConfigError
+from components.values import NEEDS, Change, Cluster, processors, read_cluster
+from magicapture.config import ConfigError, load_config
 
 DIGEST = "sha256:" + "0a" * 32
 
@@ -33,6 +33,25 @@ def test_what_is_given_wins_over_the_file_unless_it_is_empty(tmp_path: Path) -> 
     assert (needs.memory, needs.cpu, needs.gpu) == ("48Gi", NEEDS["tuning"].cpu, True)
 
 
+def test_a_stage_can_be_put_on_the_accelerator() -> None:
+    cuda = load_config("mini", ["device=cuda"])
+    for values, bare in (
+        (Cluster(), "preprocess, inversion, tuning, generation, postprocessing, evaluation"),
+        (Cluster(gpu_type="nvidia.com/gpu"), "preprocess, postprocessing, evaluation"),
+        (Cluster(gpu_type="nvidia.com/gpu", stages={"preprocess": Change(gpu=True)}), "postprocessing, evaluation"),
+    ):
+        with pytest.raises(ConfigError, match=f"device: cuda, but {bare} would have no accelerator"):
+            values.check(cuda)
+        values.check(load_config("mini"))
+    others = dict.fromkeys(("preprocess", "postprocessing", "evaluation"), Change(gpu=True))
+    Cluster(gpu_type="nvidia.com/gpu", stages=others).check(cuda)
+
+
+@pytest.mark.parametrize(("cpu", "count"), [("2", 2), ("500m", 1), ("1500m", 2), ("2.5", 3), ("0", 1)])
+def test_a_share_of_processors_is_whole_threads(cpu: str, count: int) -> None:
+    assert processors(cpu) == count
+
+
 def test_digests_come_plain_or_as_bake_writes_them(tmp_path: Path) -> None:
     bake = {"training": {"containerimage.digest": DIGEST, "image.name": "r/training:1"}, "buildx.build.warnings": {}}
     for text in (json.dumps(bake), f"training: {DIGEST}"):
@@ -51,6 +70,7 @@ def test_digests_come_plain_or_as_bake_writes_them(tmp_path: Path) -> None:
         ("{digests: {training: latest}}", 'digests.training = "latest"'),
         ("{stages: {tune: {cpu: '1'}}}", "stages: tune is none; there are resolve, preprocess"),
         ("{stages: {tuning: {memory: lots}}}", 'stages.tuning.memory = "lots"'),
+        ("{stages: {close: {gpu: true}}}", "stages.close.gpu: close runs no network"),
         ("{stages: {tuning: {hours: 0}}}", "stages.tuning.hours = 0"),
         ("{gpu_nodes: {tolerations: [{operator: Maybe}]}}", "gpu_nodes.tolerations.0.operator"),
         ("{cpu_nodes: {affinity: [{key: zone, weight: 101}]}}", "cpu_nodes.affinity.0.weight = 101"),

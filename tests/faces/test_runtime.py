@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,17 @@ def test_runs_on_one_thread(tiny_pack: Pack) -> None:
     assert session.get_session_options().intra_op_num_threads == 1
     (out,) = session.run(None, {"input": np.full((1, 3, 4, 5), 0.25, np.float32)})
     assert out.shape == (1, 3, 16, 20) and np.allclose(out, 0.25, atol=1e-6)
+
+
+def test_a_large_network_has_the_threads_that_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = tmp_path / "large.onnx"
+    with open(large, "wb") as file:
+        file.truncate(runtime.SMALL)
+    for told, count in (("3", 3), ("4,2", 4), ("", os.cpu_count())):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        assert runtime.threads_for(large) == count
+    (tmp_path / "small.onnx").write_bytes(b"x")
+    assert runtime.threads_for(tmp_path / "small.onnx") == 1
 
 
 @pytest.mark.skipif(runtime.CUDA in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA")

@@ -197,7 +197,10 @@ def test_no_job_is_waited_for_by_its_success_alone(guide: str, commands: list[st
 
 
 def test_a_pack_is_copied_to_where_runs_are_told_it_is(guide: str, commands: list[str]) -> None:
-    (copied,) = (command.rpartition("volume:")[2] for command in commands if command.startswith("kubectl cp "))
+    """Into the folder above it, which is there: into one of its own, a second copy would lie within the first."""
+    ((folder, where),) = (command.split()[-2:] for command in commands if command.startswith("kubectl cp "))
+    assert f"kubectl exec --namespace kubeflow volume -- mkdir -p {where.removeprefix('volume:').rstrip('/')}" in commands
+    copied = where.removeprefix("volume:") + Path(folder).name
     told = re.findall(r"`--preset (\w+) --set (pack=\S+)`", guide)
     assert [load_config(preset, [knob]).pack for preset, knob in told] == [copied] and copied.startswith(f"{CHECKPOINTS}/")
 

@@ -32,6 +32,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_file_laid_down_by_hand_counts_by_what_lies_there(folder: Path) -> None:
+    """Nobody recorded its sha256, and another head gives other scores: caches and protocols have to see that."""
+    data = yaml.safe_load((folder / "pack.yaml").read_text())
+    data["roles"]["aesthetic"] = {
+        "path": "head.safetensors", "by_hand": "a head", "sha256": {"head.safetensors": None}, "licence": "MIT", "commercial": True,
+    }  # fmt: skip
+    (folder / "pack.yaml").write_text(yaml.safe_dump(data))
+    found = [load_pack(folder).digest()]
+    for text in (b"one", b"other"):
+        (folder / "head.safetensors").write_bytes(text)
+        found.append(load_pack(folder).digest())
+    assert len(set(found)) == 3 and load_pack(folder).digest("clip", "parser") == load_pack(folder).digest("clip", "parser")
+    del data["roles"]["aesthetic"]["sha256"]  # it need not even be named
+    (folder / "pack.yaml").write_text(yaml.safe_dump(data))
+    before = load_pack(folder).digest()
+    (folder / "head.safetensors").write_bytes(b"a third")
+    assert load_pack(folder).digest() != before
+
+
 def test_roles_lead_to_files(folder: Path) -> None:
     pack = load_pack(folder)
     assert pack.path("parser") == folder / "parser.onnx"

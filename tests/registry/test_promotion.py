@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from safetensors.numpy import load_file
 
 from magicapture.artifacts import ArtifactError, read_manifest, writing
 from magicapture.config import Config
-from magicapture.registry import TrackingDown, lease, promote, promotion, track
+from magicapture.registry import TrackingDown, decision, lease, promote, promotion, track
 from magicapture.registry.decision import ScoreAgain
 from magicapture.registry.gate import read_scores
 from magicapture.registry.tracking import Tracker
@@ -173,6 +174,38 @@ def test_a_champion_of_another_protocol_is_scored_again_or_the_reason_says_how(t
     assert len(asked) == 1  # the scores are kept with the champion
     run("L6", 0.6, lambda adapter, prepared, out, *_: make_candidate(out, protocol="p9")["evaluation"], "p3")
     assert "under another protocol" in tracker.client.get_model_version(NAME, "6").tags["promotion.reason"]
+
+
+@pytest.mark.parametrize("run", ["gone", "none"])
+def test_a_champion_whose_run_is_gone_stops_no_promotion(run: str, tracker: Tracker, tmp_path: Path) -> None:
+    """`mlflow gc` removes runs, and a version made by hand may never have had one."""
+    if run == "none":
+        tracker.client.create_registered_model(NAME)
+        tracker.client.create_model_version(NAME, "/nowhere")
+        tracker.client.set_registered_model_alias(NAME, "champion", "1")
+    else:
+        promote([make_candidate(tmp_path / "a")], tmp_path / "a" / "out", knobs(), run_of(tmp_path / "a" / "run", "L1", tracker))
+        held = tracker.client.get_model_version(NAME, "1").run_id
+        tracker.client.delete_run(held)
+        SqlAlchemyStore(tracker.uri, str(tmp_path))._hard_delete_run(held)
+    better = make_candidate(tmp_path / "b", 7, selection=0.9)
+    said = content(promote([better], tmp_path / "out", knobs(), run_of(tmp_path / "run", "L2", tracker), lambda *_: tmp_path))
+    assert (said["version"], said["outcome"], said["previous"]) == ("2", "challenger", "1")
+    assert "MLflow has its run no more" in said["reason"] and "--force" in said["reason"]
+    assert decision.force(NAME, "2", "it is better").champion
+
+
+def test_an_attempt_that_was_cut_short_is_taken_up_again(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One parent and one holder of the version, however often it is tried."""
+    candidate = make_candidate(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr("magicapture.registry.promotion.register", lambda *_: 1 / 0)
+        assert content(promote([candidate], tmp_path / "first", knobs()))["version"] is None
+    said = content(promote([candidate], tmp_path / "second", knobs()))
+    assert said["version"] == "1"
+    runs = [run.data.tags for run in tracker.client.search_runs([tracker.experiment])]
+    assert sum("mlflow.parentRunId" not in tags for tags in runs) == 1
+    assert sum(tags["mlflow.runName"] == "promotion" for tags in runs) == 1
 
 
 def test_the_model_is_logged_as_code_with_its_requirements(tracker: Tracker, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from magicapture.artifacts import read_manifest
 from magicapture.config import ConfigError, load_config
 from magicapture.packs.pack import Pack
 from magicapture.registry import close, lineage, resolve
-from magicapture.registry.runs import Plan, read_config, read_seeds
+from magicapture.registry.runs import JOB_TAG, Plan, read_config, read_seeds
 from magicapture.registry.tracking import Tracker
 from tests.faces import tinypack
 
@@ -45,6 +45,18 @@ def test_resolve_opens_a_run_and_close_ends_it(
     assert tracker.client.get_run(content["run"]).info.status == "RUNNING"
     close("job-1", state)
     assert tracker.client.get_run(content["run"]).info.status == status
+
+
+def test_stages_that_ended_keep_their_own_end(data: tuple[Path, Path, str], tmp_path: Path, tracker: Tracker) -> None:
+    photos, looks, config = data
+    resolve(photos, looks, config, [], ["0"], "job-1", tmp_path / "run")
+    parent = read_manifest(tmp_path / "run", "run")["content"]["run"]
+    tags = {JOB_TAG: "job-1", "mlflow.parentRunId": parent}
+    done, cut_short = (tracker.client.create_run(tracker.experiment, tags=tags).info.run_id for _ in range(2))
+    tracker.client.set_terminated(done, "FINISHED", end_time=1000)
+    close("job-1", "FAILED")
+    ends = {run: tracker.client.get_run(run).info for run in (parent, done, cut_short)}
+    assert [info.status for info in ends.values()] == ["FAILED", "FINISHED", "FAILED"] and ends[done].end_time == 1000
 
 
 def test_the_plan_changes_with_data_code_and_knobs_alone(

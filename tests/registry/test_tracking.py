@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 import traceback
+import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +20,7 @@ from threading import Thread
 
 import pytest
 
+from magicapture.registry import tracking
 from magicapture.registry.contents import read_stage
 from magicapture.registry.lock import FileLock, choose
 from magicapture.registry.tracking import Tracker, TrackingDown, pages, store_exists, tracking_uri
@@ -142,6 +146,29 @@ def test_a_server_that_answers_is_up_unless_it_says_otherwise(status: int, alive
             ):
                 Tracker.connect(None)
     assert given == [f"Basic {base64.b64encode(b'ann:s3cr@t').decode()}"]
+
+
+def test_whom_to_trust_is_mlflows_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads MLFLOW_TRACKING_SERVER_CERT_PATH and the like, of which the look at the server's health knows nothing."""
+
+    def distrust(*_: object, **__: object) -> None:
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "self-signed certificate"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("urllib.request.urlopen", distrust)
+        tracking._probe("https://mlflow.example.org")
+    with pytest.raises(TrackingDown, match="does not answer"):
+        tracking._probe("https://127.0.0.1:9")
+
+
+def test_a_server_has_longer_for_files(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers once they are in its own store; who set a time of their own keeps it."""
+    name = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+    for before, inside in (("30", "900"), ("7", "7")):
+        monkeypatch.setenv(name, before)
+        with tracking.patient():
+            assert os.environ[name] == inside
+        assert os.environ[name] == before
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.2:9", "127.0.0.2:port", "[::1", "a" * 70])
