@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from components.cluster import NEEDS
 from components.images import REGISTRY, TAG
+from components.values import NEEDS
 from images import check, lock
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,6 @@ from magicapture import stages
 from magicapture.artifacts import MANIFEST, ArtifactError, lineage_key, read_manifest, write_json, write_text
 from magicapture.config import Config, ConfigError
 from magicapture.faces.concepts import spread, unknown
-from magicapture.faces.prepared import PreparedSet
 from magicapture.search.plan import Candidate, candidates, check_step, rounds
 
 RECORD = "search.json"
@@ -73,7 +72,7 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
     Raises ConfigError for a search that cannot be, and for prompts of somebody whom the pictures do not show, before anything has run;
     SearchError when every candidate failed (of a single one its own error).
     """
-    _check_prompts(PreparedSet.load(prepared), config)
+    _check_prompts(prepared, config)
     search = _Search(Path(prepared), Path(out), candidates(config), config)
     winner = search.winner()
     several = len(search.tried) > 1
@@ -91,9 +90,12 @@ def run(prepared: str | Path, out: str | Path, config: Config) -> Found:
     )
 
 
-def _check_prompts(prepared: PreparedSet, config: Config) -> None:
+def _check_prompts(prepared: str | Path, config: Config) -> None:
     """What is to be drawn once all is trained can be: said before."""
-    tokens = [*prepared.tokens("source"), *prepared.tokens("reference")]
+    from magicapture.faces.prepared import PreparedSet  # draws on pillow, which commands without pictures do without
+
+    shown = PreparedSet.load(prepared)
+    tokens = [*shown.tokens("source"), *shown.tokens("reference")]
     for prompt in config.generation.prompts:
         for token in (token for one in spread(prompt, tokens) for token in unknown(one, tokens)):
             raise ConfigError(f"generation.prompts: {prompt!r}: {token} is not a token of these pictures; they have {', '.join(tokens)}")

@@ -58,15 +58,23 @@ class CheckpointFolder:
         That one's checkpoints are then there to go on from. A file system without such locks is said, and trained on all the same.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.warning("%s: another process trains this very run; waiting until it ends, to go on from there", self.folder)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError as error:
-                log.warning("%s cannot be locked (%s): see that no two processes train the same run in it", self.folder, error.strerror)
-            yield
+        path = self.folder / ".lock"
+        while True:
+            with open(path, "wb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    log.warning("%s: another process trains this very run; waiting until it ends, to go on from there", self.folder)
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                except OSError as error:
+                    log.warning("%s cannot be locked (%s): see that no two processes train the same run in it", self.folder, error.strerror)
+                if not _is_at(path, file.fileno()):
+                    continue  # who held it took it away: whoever comes now opens another
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
     def write(self, checkpoint: Checkpoint) -> Path:
         """Write atomically, then drop all but the last two. Of one that cannot be written nothing is left."""
@@ -108,6 +116,14 @@ class CheckpointFolder:
     def _folders(self) -> list[Path]:
         """Newest first."""
         return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+def _is_at(path: Path, opened: int) -> bool:
+    """Whether what is open is what others would open there."""
+    try:
+        return os.path.samestat(os.fstat(opened), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:

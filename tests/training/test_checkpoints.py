@@ -78,6 +78,7 @@ def test_a_process_that_died_holds_nothing(tmp_path: Path) -> None:
         other.kill()
     with CheckpointFolder(tmp_path).held():
         pass
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_where_nothing_can_be_locked_it_is_said_and_trained_on(
