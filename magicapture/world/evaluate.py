@@ -168,7 +168,7 @@ def upscaler_scores(pack: Pack, work: Path) -> dict[str, Any]:
 
 
 def restorer_scores(pack: Pack, work: Path) -> dict[str, Any]:
-    """Aligned faces of worn and enlarged pictures: PSNR and referee cosine to the true face, before and after (fidelity 0.5)."""
+    """Aligned faces of worn and enlarged pictures: PSNR to the true face, before and after at fidelity 0 and 0.5."""
     samples, large = load_samples(work, "check"), _enlarged(pack, work)[1]
     session, size = runtime.session(pack.path("restorer")), int(pack.role("restorer").settings["size"])
     transforms = [matrix(points, size, FFHQ * (size / 512)) for points in samples.keypoints]
@@ -190,7 +190,7 @@ def _clip(pack: Pack) -> CLIPModel:
 
 @cache
 def _worn_pictures(work: Path) -> np.ndarray:
-    """The check pictures at 64 px, blurred and compressed a little."""
+    """The check pictures at 64 px, a little blurred and noisy."""
     rng = np.random.default_rng(79)
     small = [cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA) for image in load_samples(work, "check").images]
     return np.stack([degrade.noise(degrade.blur(image, 0.3 + 0.4 * rng.random()), 3.0, rng) for image in small])
