@@ -132,6 +132,19 @@ def _beside(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}"
 
 
+def is_at(path: Path, opened: int) -> bool:
+    """Whether the file that is open under a descriptor is the one that others would open there: a lock's may have been taken away."""
+    try:
+        return os.path.samestat(os.fstat(opened), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def legible(text: str) -> str:
+    """Text with names of files in it as every page, manifest and terminal can hold it: of bytes that are no UTF-8 their escapes."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)

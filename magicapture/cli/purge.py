@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from magicapture.artifacts import legible
 from magicapture.cli.arguments import Json
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _tell(plan: Plan, report: Report | None) -> None:
 
 def _say(line: str) -> None:
     """A line with names of files in it, which need not be UTF-8."""
-    typer.echo(line.encode(errors="surrogateescape").decode(errors="backslashreplace"))
+    typer.echo(legible(line))
 
 
 def _some(lines: list[str], title: str) -> None:

@@ -48,7 +48,7 @@ class FaceDetector:
         self.size = int(pack.role("detector").settings.get("det_size", 640))
         if self.size <= 0 or self.size % 32:
             raise PackError(f"pack {pack.name!r}: detector det_size is {self.size}; expected a positive multiple of 32")
-        session = {"providers": runtime.providers(device), "sess_options": runtime.options()}
+        session = {"providers": runtime.providers(device), "sess_options": runtime.options(path)}
         try:
             # An absolute folder that exists is never downloaded; other ONNX files in it are opened and let go.
             self.analysis = FaceAnalysis(name=str(folder.resolve()), allowed_modules=["detection"], **session)

@@ -21,7 +21,7 @@ class Embedder:
 
     def __init__(self, pack: Pack, role: str = "recogniser", device: str = "cpu") -> None:
         path = pack.path(role)
-        session = {"providers": runtime.providers(device), "sess_options": runtime.options()}
+        session = {"providers": runtime.providers(device), "sess_options": runtime.options(path)}
         try:
             self.model = get_model(str(path.resolve()), **session)
         except Exception as error:  # onnxruntime's own exception classes share no public base

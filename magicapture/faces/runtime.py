@@ -13,19 +13,18 @@ from magicapture.packs import PackError
 
 logger = logging.getLogger(__name__)
 
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+SMALL = 16 << 20  # bytes
+
 
 class DeviceError(RuntimeError):
     """The device that was asked for is not to be had: says why, and what to do."""
 
 
-SMALL = 16 << 20  # bytes
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-
-
-def options(threads: int = 1) -> onnxruntime.SessionOptions:
-    """Session options with ``threads`` intra-op threads."""
+def options(path: Path) -> onnxruntime.SessionOptions:
+    """Session options of a network's file, with as many intra-op threads as :func:`threads_for` it."""
     chosen = onnxruntime.SessionOptions()
-    chosen.intra_op_num_threads = threads
+    chosen.intra_op_num_threads = threads_for(path)
     chosen.inter_op_num_threads = 1
     chosen.log_severity_level = 3
     return chosen
@@ -51,14 +50,11 @@ def threads_for(path: Path) -> int:
     return int(told[0]) if told else os.cpu_count() or 1
 
 
-def session(path: str | Path, device: str = "cpu", threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Load an ONNX file; ``threads`` None: :func:`threads_for` it.
-
-    Raises PackError for a file that is no model, DeviceError when ``device`` "cuda" was not obtained.
-    """
+def session(path: str | Path, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """Load an ONNX file. Raises PackError for a file that is no model, DeviceError when ``device`` "cuda" was not obtained."""
     wanted = providers(device)
     try:
-        made = onnxruntime.InferenceSession(str(path), sess_options=options(threads or threads_for(Path(path))), providers=wanted)
+        made = onnxruntime.InferenceSession(str(path), sess_options=options(Path(path)), providers=wanted)
     except Exception as error:  # onnxruntime's own exception classes share no public base
         raise PackError(f"{path} is not a usable ONNX model ({error}); restore the file, then `magicapture packs verify`") from error
     check(made, device)

@@ -143,7 +143,7 @@ class Pack(BaseModel):
     def sha256(self, name: str) -> str:
         """Of the role's file, as it lies there now; raises PackError when it does not."""
         path = self.path(name)
-        return _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size)
+        return _sha256(path)
 
     def digest(self, *roles: str) -> str:
         """16 hex digits over recorded sha256 and settings of the named roles; where none is named, of all, and the pack's resolutions: the
@@ -159,7 +159,7 @@ class Pack(BaseModel):
         if role.by_hand:
             files = self.files(name) or {role.path: self.folder / role.path}
             laid = {file: path for file, path in files.items() if role.sha256.get(file) is None and path.is_file()}
-            data["sha256"] |= {file: _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size) for file, path in laid.items()}
+            data["sha256"] |= {file: _sha256(path) for file, path in laid.items()}
         return data
 
     def weights_digest(self) -> str:
@@ -194,12 +194,17 @@ def altered(path: Path, expected: str | None) -> str:
     """What is wrong with a file's sha256; empty when it is as expected, or when nothing is known to expect."""
     if expected is None:
         return ""
-    found = _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size)
+    found = _sha256(path)
     return "" if found == expected else f"{path.name} has sha256 {found[:12]}..., expected {expected[:12]}... (corrupt or replaced)"
 
 
 def _short(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    """Hashed again only where the file has changed since."""
+    return _digest_of(str(path), path.stat().st_mtime_ns, path.stat().st_size)
 
 
 @cache

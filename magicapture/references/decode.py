@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from magicapture.artifacts import legible
 from magicapture.faces.concepts import NAME
 from magicapture.references.errors import ReferencesError, SetAside
 
@@ -101,11 +102,6 @@ def describe(folder: str | Path) -> str:
     """The folder's description.txt on one line (at most 500 characters), or ""."""
     path = Path(folder) / DESCRIPTION
     return " ".join(path.read_text(errors="replace").split())[:500] if path.is_file() else ""
-
-
-def legible(name: str) -> str:
-    """A file's name in words that every page and manifest can hold: of bytes that are no UTF-8 (old archives) their escapes."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def decode(path: Path, max_pixels: int, alpha: bool = False) -> Photo:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from magicapture.artifacts import write_bytes, write_text
+from magicapture.artifacts import legible, write_bytes, write_text
 from magicapture.config import Config
 from magicapture.data import DataError, Repository
 from magicapture.faces.concepts import NAME
 from magicapture.faces.prepared import SetName
-from magicapture.references.decode import DESCRIPTION, describe, legible, scan, stripped
+from magicapture.references.decode import DESCRIPTION, describe, scan, stripped
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.prepare import WHAT, Preparer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from magicapture.artifacts import lineage_key
+from magicapture.artifacts import legible, lineage_key
 from magicapture.config import Config
 from magicapture.data import folder_name, local, name_subjects, pair_hash, photo_hashes
 from magicapture.faces.align import align
@@ -26,7 +26,7 @@ from magicapture.faces.prepared import SCHEMA, SETS, Picture, SetName, write
 from magicapture.packs import load_pack
 from magicapture.progress import progress
 from magicapture.references import duplicates, quality, second_look, things
-from magicapture.references.decode import Photo, check_folders, decode, describe, legible, scan_concepts
+from magicapture.references.decode import Photo, check_folders, decode, describe, scan_concepts
 from magicapture.references.errors import ReferencesError, SetAside
 from magicapture.references.framing import frame
 from magicapture.references.room import widened

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from magicapture.artifacts import is_at
 from magicapture.data.address import shown
 from magicapture.registry.lease import Lease, in_cluster
 from magicapture.registry.tracking import RegistryError, TrackingDown, sqlite_file
@@ -117,17 +118,9 @@ class FileLock:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            if self._in_place():
+            if is_at(self.path, self.file):
                 return True
             self.release()  # its holder erased the model and the file with it: whoever comes now opens another
-
-    def _in_place(self) -> bool:
-        """Whether the file that is open is the one that others would open."""
-        assert self.file is not None
-        try:
-            return os.path.samestat(os.fstat(self.file), self.path.stat())
-        except FileNotFoundError:
-            return False
 
     def held(self) -> bool:
         return self.file is not None

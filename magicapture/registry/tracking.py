@@ -136,8 +136,8 @@ class Tracker:
         run = str(child.info.run_id)
         self.log_params(run, record.params)
         self.log_metrics(run, record.metrics, record.time_ms)
-        for name in record.files:
-            with patient():
+        with patient():
+            for name in record.files:
                 self.client.log_artifact(run, str(record.folder / name), str(Path(name).parent) if "/" in name else None)
         self.client.set_tag(run, "made", record.made)
         self.client.set_terminated(run, "FINISHED", end_time=record.time_ms)

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import magicapture
-from magicapture.artifacts import sha256_file, sync, write_json
+from magicapture.artifacts import is_at, sha256_file, sync, write_json
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class CheckpointFolder:
                     fcntl.flock(file, fcntl.LOCK_EX)
                 except OSError as error:
                     log.warning("%s cannot be locked (%s): see that no two processes train the same run in it", self.folder, error.strerror)
-                if not _is_at(path, file.fileno()):
+                if not is_at(path, file.fileno()):
                     continue  # who held it took it away: whoever comes now opens another
                 try:
                     yield
@@ -116,14 +116,6 @@ class CheckpointFolder:
     def _folders(self) -> list[Path]:
         """Newest first."""
         return sorted(self.folder.glob("step-*"), reverse=True)
-
-
-def _is_at(path: Path, opened: int) -> bool:
-    """Whether what is open is what others would open there."""
-    try:
-        return os.path.samestat(os.fstat(opened), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
